@@ -1,0 +1,81 @@
+/* future.h -- a result that is not there yet, and who waits for it.  A task is one. */
+#ifndef LOOPHOST_L_FUTURE_H
+#define LOOPHOST_L_FUTURE_H
+
+#include "bindings/loop.h"
+
+enum l_future_state { L_PENDING, L_FINISHED, L_FAILED, L_CANCELLED };
+
+struct l_future {
+    struct l_runtime *rt;
+    struct l_loop *loop; /* NULL only for the main task before its first wait */
+    enum l_future_state state;
+    int results;       /* of a finished one; 2 and more are packed in a table */
+    bool is_task;
+    bool unretrieved;  /* it failed and nobody has looked at the error */
+    int functions;     /* of scripts, among the callbacks */
+    struct handle_queue callbacks; /* tasks that wait and l_handles, in order */
+};
+
+/* L_FUTURE_RESULT holds the result, the error, or what cancel() was given; L_FUTURE_EXTRA
+ * a table for what few futures have (enum l_future_extra), made when first needed. */
+enum {
+    L_FUTURE_LOOP = 1,
+    L_FUTURE_RESULT,
+    L_FUTURE_EXTRA,
+    L_FUTURE_USERVALUES = L_FUTURE_EXTRA,
+};
+enum l_future_extra {
+    L_EXTRA_CALLBACKS = 1, /* list of the handles in `callbacks`: keeps them alive */
+    L_EXTRA_GUARD,         /* reports an error that nobody looks at, when collected */
+    L_EXTRA_STORY,         /* of a task that failed: its tracebacks, its awaiters' */
+    L_EXTRA_CAUSE,         /* the future whose error this one passes on */
+    L_EXTRA_CANCEL,        /* what cancel() does instead */
+    L_EXTRA_NAME,          /* of a task, when set by hand */
+    L_EXTRA_CONTEXT,       /* of a task: its context variables */
+};
+
+void l_future_open(lua_State *L, struct l_runtime *rt);
+
+/* Pushes a new future of the loop at the index. */
+struct l_future *l_future_new(lua_State *L, struct l_runtime *rt, int loop_index,
+                              struct l_loop *loop);
+
+/* Prepares the future inside the new userdata on top for the loop at the index. */
+void l_future_init(lua_State *L, struct l_future *future, int loop_index, struct l_loop *loop);
+
+/* The future (or task) at the index, or NULL / an argument error. */
+struct l_future *l_future_test(lua_State *L, struct l_runtime *rt, int index);
+struct l_future *l_future_check(lua_State *L, int index);
+
+/* Settles the future at the index with what is in its L_FUTURE_RESULT already, and
+ * schedules its callbacks.  May raise out of memory, before anything has changed. */
+void l_future_settle(lua_State *L, int index, struct l_future *future, enum l_future_state state);
+
+/* Pushes the results and returns their number, or raises the error or CancelledError. */
+int l_future_results(lua_State *L, int index, struct l_future *future);
+
+/* Pushes a field of the future's extra table (nil if there is none); sets it to the
+ * value on top, which it pops. */
+void l_future_getextra(lua_State *L, int index, enum l_future_extra key);
+void l_future_setextra(lua_State *L, int index, enum l_future_extra key);
+
+/* Cancels the future or task at the index; whether that had an effect.  The value on
+ * top is the message, which it pops. */
+bool l_future_cancel(lua_State *L, int index, struct l_future *future);
+
+/* The n values on top become the results of the future at the index. */
+void l_future_store_results(lua_State *L, int index, struct l_future *future, int n);
+
+/* Has the error of the future at the index reported if nobody ever looks at it. */
+void l_future_guard(lua_State *L, int index, struct l_future *future);
+
+/* Pushes the CancelledError of a cancelled future. */
+void l_future_pushcancelled(lua_State *L, int index, struct l_future *future);
+
+/* What a Future can, a Task can: its methods; and the rest of the metatable on top,
+ * which it pops. */
+extern const luaL_Reg l_future_methods[];
+void l_future_settype(lua_State *L, struct l_runtime *rt);
+
+#endif

@@ -1,0 +1,238 @@
+/* handle.c -- what a script schedules: functions with arguments, now, later, urgently.
+ *
+ * A handle is one userdata: the core's struct inside, the function and its arguments
+ * as user values.  The loop anchors it from the moment it is scheduled until it has
+ * run or is cancelled. */
+#include "bindings/handle.h"
+
+#include "bindings/task.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static void handle_run(struct handle *core) {
+    struct l_handle *handle = container_of(core, struct l_handle, timer.handle);
+    struct l_loop *loop = handle->loop;
+    lua_State *L = loop->L;
+    l_anchored(loop, handle->slot);
+    int self = lua_gettop(L);
+    if (handle->kind != L_SIGNAL) {
+        l_unanchor(loop, handle->slot);
+        handle->loop = NULL;
+    }
+    lua_checkstack(L, handle->arguments + LUA_MINSTACK); /* held since l_handle_new */
+    for (int i = 1; i <= handle->arguments + 1; i++) lua_getiuservalue(L, self, i);
+    l_loop_call(loop, handle->arguments, "Exception in callback", "handle", self);
+    lua_settop(L, self - 1);
+}
+
+struct l_handle *l_handle_of(struct handle *core) {
+    return core->run == handle_run ? container_of(core, struct l_handle, timer.handle) : NULL;
+}
+
+/* Moves the function at `first` and its arguments into the user values of the object
+ * on top, and the object to `first`. */
+static void take_call(lua_State *L, int first, int arguments) {
+    lua_insert(L, first);
+    for (int i = arguments + 1; i >= 1; i--) lua_setiuservalue(L, first, i);
+}
+
+static void check_callback(lua_State *L, int arg) {
+    int type = lua_type(L, arg);
+    if (type == LUA_TFUNCTION) return;
+    if (type != LUA_TNIL && type != LUA_TNONE && luaL_getmetafield(L, arg, "__call") != LUA_TNIL) {
+        lua_pop(L, 1);
+        return;
+    }
+    l_type_error(L, arg, "function");
+}
+
+struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_kind kind,
+                              int first) {
+    check_callback(L, first);
+    int arguments = lua_gettop(L) - first;
+    luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
+    struct l_handle *handle =
+        l_newobject(L, rt, kind == L_AT ? L_TIMER_HANDLE : L_HANDLE, sizeof *handle, arguments + 1);
+    handle->kind = kind;
+    handle->arguments = arguments;
+    timer_init(&handle->timer, handle_run);
+    take_call(L, first, arguments);
+    return handle;
+}
+
+void l_handle_attach(lua_State *L, struct l_handle *handle, int loop_index, struct l_loop *loop) {
+    handle->slot = l_anchor(L, loop_index, loop);
+    handle->loop = loop;
+}
+
+void l_handle_call_soon(lua_State *L, struct l_handle *handle, int loop_index,
+                        struct l_loop *loop) {
+    l_handle_attach(L, handle, loop_index, loop);
+    loop_call_soon(&loop->loop, &handle->timer.handle);
+}
+
+/* "script.lua:12" of the function at the index, for traces. */
+static const char *where_defined(lua_State *L, int index, char *buffer, size_t size) {
+    lua_Debug info;
+    if (lua_type(L, index) != LUA_TFUNCTION) return "?";
+    lua_pushvalue(L, index);
+    lua_getinfo(L, ">S", &info);
+    if (info.what[0] == 'C') return "[C]";
+    snprintf(buffer, size, "%s:%d", info.short_src, info.linedefined);
+    return buffer;
+}
+
+/* Records a call of the function at the index; a label says what `number` is. */
+static void trace_call(lua_State *L, struct l_loop *loop, int index, const char *event,
+                       const char *label, lua_Number number) {
+    char place[LUA_IDSIZE + 16];
+    if (!loop->loop.trace.on) return;
+    const char *callback = where_defined(L, index, place, sizeof place);
+    int64_t now_ns = loop_now(&loop->loop);
+    if (label == NULL) {
+        trace_add(&loop->loop.trace, now_ns, event, "callback=%s", callback);
+    } else {
+        trace_add(&loop->loop.trace, now_ns, event, "%s=%.14g, callback=%s", label, number,
+                  callback);
+    }
+}
+
+int l_loop_call_soon(lua_State *L) {
+    struct l_loop *loop = l_loop_check_open(L, 1);
+    trace_call(L, loop, 2, "call_soon", NULL, 0);
+    struct l_handle *handle = l_handle_new(L, l_runtime(L), L_SOON, 2);
+    l_handle_call_soon(L, handle, 1, loop);
+    return 1;
+}
+
+static int call_at_ns(lua_State *L, struct l_loop *loop, int64_t when_ns) {
+    struct l_handle *handle = l_handle_new(L, l_runtime(L), L_AT, 3);
+    l_handle_attach(L, handle, 1, loop);
+    loop_call_at(&loop->loop, &handle->timer, when_ns);
+    return 1;
+}
+
+int l_loop_call_at(lua_State *L) {
+    struct l_loop *loop = l_loop_check_open(L, 1);
+    int64_t when_ns = l_checkseconds(L, 2);
+    trace_call(L, loop, 3, "call_at", "when", l_seconds(when_ns));
+    return call_at_ns(L, loop, when_ns);
+}
+
+int l_loop_call_later(lua_State *L) {
+    struct l_loop *loop = l_loop_check_open(L, 1);
+    int64_t delay_ns = l_checkseconds(L, 2);
+    check_callback(L, 3);
+    trace_call(L, loop, 3, "call_later", "delay", l_seconds(delay_ns));
+    if (loop->overrides & (L_OVERRIDE_CALL_AT | L_OVERRIDE_TIME)) {
+        /* as asyncio: self.call_at(self.time() + delay, ...) */
+        lua_getfield(L, 1, "time");
+        lua_pushvalue(L, 1);
+        lua_call(L, 1, 1);
+        lua_Number now = luaL_checknumber(L, -1);
+        lua_pop(L, 1);
+        lua_pushnumber(L, now + l_seconds(delay_ns));
+        lua_replace(L, 2);
+        lua_getfield(L, 1, "call_at");
+        lua_insert(L, 1);
+        lua_call(L, lua_gettop(L) - 1, 1);
+        return 1;
+    }
+    return call_at_ns(L, loop, loop_now(&loop->loop) + delay_ns);
+}
+
+/* Any number as an integer with the same order: the bits of an IEEE double, turned
+ * round for the negative ones. */
+int64_t l_priority_key(lua_Number number) {
+    int64_t bits;
+    if (number == 0) number = 0; /* -0 */
+    memcpy(&bits, &number, sizeof bits);
+    return bits < 0 ? INT64_MIN - bits : bits;
+}
+
+lua_Number l_checkpriority(lua_State *L, int arg) {
+    lua_Number priority = luaL_checknumber(L, arg);
+    luaL_argcheck(L, !isnan(priority), arg, "priority must not be NaN");
+    return priority;
+}
+
+int l_loop_call_soon_with_priority(lua_State *L) {
+    struct l_loop *loop = l_loop_check_open(L, 1);
+    lua_Number priority = l_checkpriority(L, 2);
+    trace_call(L, loop, 3, "call_soon_with_priority", "priority", priority);
+    struct l_handle *handle = l_handle_new(L, l_runtime(L), L_PRIORITY, 3);
+    l_handle_attach(L, handle, 1, loop);
+    loop_call_priority(&loop->loop, &handle->timer, l_priority_key(priority));
+    return 1;
+}
+
+static struct l_handle *check_handle(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    struct l_handle *handle = l_test(L, rt, 1, L_TIMER_HANDLE);
+    return handle != NULL ? handle : l_check(L, rt, 1, L_HANDLE);
+}
+
+/* Takes the handle out of its loop; the loop itself is found by its address. */
+static int handle_cancel(lua_State *L) {
+    struct l_handle *handle = check_handle(L);
+    struct l_loop *loop = handle->loop;
+    if (handle->cancelled) return 0;
+    handle->cancelled = true;
+    for (int i = 1; i <= handle->arguments + 1; i++) {
+        lua_pushnil(L);
+        lua_setiuservalue(L, 1, i);
+    }
+    if (loop == NULL) return 0;
+    if (handle->kind == L_PRIORITY) {
+        loop_cancel_priority(&loop->loop, &handle->timer);
+    } else {
+        loop_cancel_timer(&loop->loop, &handle->timer);
+    }
+    handle->loop = NULL;
+    l_loop_push(L, loop);
+    l_unanchor_at(L, lua_gettop(L), loop, handle->slot);
+    return 0;
+}
+
+static int handle_cancelled(lua_State *L) {
+    lua_pushboolean(L, check_handle(L)->cancelled);
+    return 1;
+}
+
+static int timer_handle_when(lua_State *L) {
+    struct l_handle *handle = l_check(L, l_runtime(L), 1, L_TIMER_HANDLE);
+    lua_pushnumber(L, l_seconds(timer_deadline_ns(&handle->timer)));
+    return 1;
+}
+
+static int handle_tostring(lua_State *L) {
+    struct l_handle *handle = check_handle(L);
+    char place[LUA_IDSIZE + 16];
+    lua_getiuservalue(L, 1, 1);
+    const char *what = handle->kind == L_AT ? "TimerHandle" : "Handle";
+    if (handle->cancelled) {
+        lua_pushfstring(L, "<%s cancelled>", what);
+    } else {
+        lua_pushfstring(L, "<%s %s%s>", what, where_defined(L, -1, place, sizeof place),
+                        handle->loop == NULL ? " done" : "");
+    }
+    return 1;
+}
+
+void l_handle_open(lua_State *L, struct l_runtime *rt) {
+    static const luaL_Reg methods[] = {
+        {"cancel", handle_cancel}, {"cancelled", handle_cancelled}, {NULL, NULL}};
+    static const luaL_Reg timer_methods[] = {{"cancel", handle_cancel},
+                                             {"cancelled", handle_cancelled},
+                                             {"when", timer_handle_when},
+                                             {NULL, NULL}};
+    l_newtype(L, rt, L_HANDLE, "Handle", methods);
+    l_pushfunction(L, rt, handle_tostring);
+    lua_setfield(L, -2, "__tostring");
+    l_newtype(L, rt, L_TIMER_HANDLE, "TimerHandle", timer_methods);
+    l_pushfunction(L, rt, handle_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pop(L, 2);
+}

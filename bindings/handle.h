@@ -1,0 +1,60 @@
+/* handle.h -- callbacks of scripts: call_soon, timers, priorities, readers, signals. */
+#ifndef LOOPHOST_L_HANDLE_H
+#define LOOPHOST_L_HANDLE_H
+
+#include "bindings/loop.h"
+
+enum l_handle_kind { L_SOON, L_AT, L_PRIORITY, L_DONE_CALLBACK, L_SIGNAL };
+
+/* The function and its arguments are the userdata's user values, 1 to 1 + arguments. */
+struct l_handle {
+    struct l_loop *loop; /* NULL when it has run, was cancelled, or its loop was closed */
+    int slot;            /* its anchor */
+    int arguments;
+    enum l_handle_kind kind;
+    bool cancelled;
+    struct timer timer;
+};
+
+void l_handle_open(lua_State *L, struct l_runtime *rt);
+
+/* A handle for the function at `first` and all that is above it, which it takes off
+ * the stack; leaves the handle on top, scheduled nowhere. */
+struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_kind kind,
+                              int first);
+
+/* Puts the new handle on top into the loop at the index: schedules nothing, anchors it. */
+void l_handle_attach(lua_State *L, struct l_handle *handle, int loop_index, struct l_loop *loop);
+
+/* The handle of a loop's core callback, or NULL if it is not a script's. */
+struct l_handle *l_handle_of(struct handle *handle);
+
+/* Schedules a future's callback: handle and argument are on top and stay. */
+void l_handle_call_soon(lua_State *L, struct l_handle *handle, int loop_index,
+                        struct l_loop *loop);
+
+/* A reader or writer of a script: the same function again and again. */
+struct l_watch {
+    struct watch watch;
+    struct l_loop *loop;
+    int slot, arguments;
+};
+
+/* Argument checks: a descriptor (number, Lua file, or object with fileno or getfd), and
+ * a priority as an integer of the same order. */
+int l_checkfd(lua_State *L, int arg);
+lua_Number l_checkpriority(lua_State *L, int arg);
+int64_t l_priority_key(lua_Number priority);
+
+int l_loop_add_reader(lua_State *L);
+int l_loop_add_writer(lua_State *L);
+int l_loop_remove_reader(lua_State *L);
+int l_loop_remove_writer(lua_State *L);
+int l_loop_add_signal_handler(lua_State *L);
+int l_loop_remove_signal_handler(lua_State *L);
+int l_loop_call_soon(lua_State *L);
+int l_loop_call_later(lua_State *L);
+int l_loop_call_at(lua_State *L);
+int l_loop_call_soon_with_priority(lua_State *L);
+
+#endif

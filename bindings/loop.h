@@ -1,0 +1,94 @@
+/* loop.h -- the loop as a Lua object, and how other bindings schedule on it.
+ *
+ * What the loop can reach is anchored in a table of its own, one slot an object; a
+ * loop that nobody holds any more is collected with all that waits in it.
+ *
+ * A loop runs inside one C call (run_forever, ...), whose stack frame holds the loop
+ * at index 1 and its anchors at index 2: that is how a callback, of which the core
+ * knows only a C struct, gets at its Lua object without allocating. */
+#ifndef LOOPHOST_L_LOOP_H
+#define LOOPHOST_L_LOOP_H
+
+#include "bindings/runtime.h"
+#include "host/loop.h"
+
+/* The methods that a subclass can override and the runtime then uses. */
+enum l_override {
+    L_OVERRIDE_TIME = 1 << 0,
+    L_OVERRIDE_CALL_SOON = 1 << 1,
+    L_OVERRIDE_CALL_LATER = 1 << 2,
+    L_OVERRIDE_CALL_AT = 1 << 3,
+    L_OVERRIDE_CALL_PRIORITY = 1 << 4,
+    L_OVERRIDE_CREATE_TASK = 1 << 5,
+    L_OVERRIDE_CREATE_FUTURE = 1 << 6,
+    L_OVERRIDE_RUN_ONCE = 1 << 7,
+    L_OVERRIDE_ADD_READER = 1 << 8,
+    L_OVERRIDE_ADD_WRITER = 1 << 9,
+    L_OVERRIDE_CALL_EXCEPTION_HANDLER = 1 << 10,
+};
+
+struct l_loop {
+    struct loop loop;
+    struct l_runtime *rt;
+    lua_State *L;       /* where the loop runs, while it runs */
+    unsigned overrides; /* enum l_override */
+    bool closed, debug;
+    bool turning; /* inside run_once() of a loop that overrides it */
+    int64_t slow_ns;    /* a callback is slow from here on, in debug mode */
+    int free_slot, slots; /* of the anchors */
+    size_t tasks;         /* that are not done */
+    struct handle until; /* stops the loop when run_until_complete's future is done */
+};
+
+enum { L_LOOP_ANCHORS = 1, L_LOOP_USERVALUES = 1 };
+enum { L_FRAME_LOOP = 1, L_FRAME_ANCHORS = 2, L_FRAME_HANDLER = 3 };
+
+void l_loop_open(lua_State *L, struct l_runtime *rt);
+
+/* The loop at the index; an argument error if it is none, or l_loop_open_check's
+ * "Event loop is closed" as well. */
+struct l_loop *l_loop_check(lua_State *L, int index);
+struct l_loop *l_loop_check_open(lua_State *L, int index);
+struct l_loop *l_loop_test(lua_State *L, int index);
+
+/* Keeps the object on top alive while the loop can reach it, in a slot; leaves it on
+ * the stack.  May raise out of memory, having done nothing. */
+int l_anchor(lua_State *L, int loop_index, struct l_loop *loop);
+
+/* In the loop's own frame: pushes the object in the slot; frees the slot.  Neither
+ * allocates. */
+void l_anchored(struct l_loop *loop, int slot);
+void l_unanchor(struct l_loop *loop, int slot);
+
+/* As l_unanchor, from anywhere, with the loop at an index of any stack. */
+void l_unanchor_at(lua_State *L, int loop_index, struct l_loop *loop, int slot);
+
+/* Calls the function under its n arguments on top of the stack of the loop's frame;
+ * an error goes to the loop's exception handler with `message` and, when not 0, the
+ * object at `source` as ctx[source_name].  Never raises; pops function and arguments. */
+void l_loop_call(struct l_loop *loop, int n, const char *message, const char *source_name,
+                 int source);
+
+/* Reports the error on top of the loop's frame, as l_loop_call does, and pops it. */
+void l_loop_report(struct l_loop *loop, const char *message, const char *source_name, int source);
+
+/* In debug mode: warns of a callback that has run since began_ns. */
+void l_loop_warn_if_slow(struct l_loop *loop, int64_t began_ns, int source);
+
+/* Pushes a new future of the loop, made as its create_future says. */
+void l_loop_push_future(lua_State *L, int loop_index, struct l_loop *loop);
+
+/* Turns of the loop at index 1 of a fresh frame until `done` says so or the loop is
+ * stopped; raises what the core cannot go on with.  For run_forever and the host. */
+void l_loop_run_until(lua_State *L, struct l_loop *loop, bool (*done)(struct l_loop *loop));
+
+/* Pushes the loop of this address. */
+void l_loop_push(lua_State *L, struct l_loop *loop);
+
+/* Makes an empty C frame the loop's frame: pushes loop, anchors, message handler. */
+void l_loop_push_frame(lua_State *L, struct l_loop *loop);
+
+/* Pushes the loop that runs, or else the policy's current one; its index. */
+int l_loop_push_current(lua_State *L, struct l_runtime *rt);
+
+#endif

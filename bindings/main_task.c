@@ -1,0 +1,198 @@
+/* main_task.c -- runs the main task, then whatever it has left behind. */
+#include "bindings/main_task.h"
+
+#include "bindings/error.h"
+#include "bindings/task.h"
+
+/* ---- interrupts ---- */
+
+int l_main_raise(lua_State *L, struct l_runtime *rt) {
+    rt->interrupt_pending = false;
+    return l_error_raise(L, rt, "CancelledError", "interrupted");
+}
+
+bool l_main_waits(const struct l_runtime *rt) {
+    return rt->running != NULL;
+}
+
+void l_main_interrupt(struct l_runtime *rt) {
+    struct l_loop *loop = rt->running;
+    rt->interrupted = rt->interrupt_pending = true;
+    if (loop != NULL && !rt->interrupt_sent) {
+        rt->interrupt_sent = true;
+        loop_call_soon_threadsafe(&loop->loop, &rt->interrupt);
+    }
+}
+
+/* main task -> cancelled */
+static int cancel_main(lua_State *L) {
+    lua_pushliteral(L, "interrupted");
+    lua_insert(L, 1);
+    l_task_cancel(L, lua_touserdata(L, 2));
+    return 0;
+}
+
+/* In the loop that runs: the main task's own, or one that the main task runs. */
+static void interrupt(struct handle *handle) {
+    struct l_runtime *rt = container_of(handle, struct l_runtime, interrupt);
+    struct l_loop *loop = rt->running;
+    rt->interrupt_sent = false;
+    if (rt->main == NULL || rt->main->future.loop != loop) {
+        loop_stop(&loop->loop); /* l_loop_run_until raises */
+        return;
+    }
+    rt->interrupt_pending = false;
+    lua_pushcfunction(loop->L, cancel_main);
+    l_task_push(loop->L, rt->main);
+    if (lua_pcall(loop->L, 1, 0, 0) != LUA_OK) lua_pop(loop->L, 1);
+}
+
+/* ---- running ---- */
+
+static bool main_done(struct l_loop *loop) {
+    return loop->rt->main == NULL;
+}
+
+static bool nothing_left(struct l_loop *loop) {
+    struct loop *core = &loop->loop;
+    return loop->tasks == 0 && core->outstanding == 0 && core->listening == 0 &&
+           pqueue_peek(&core->timers) == NULL && pqueue_peek(&core->priority) == NULL &&
+           handle_queue_empty(&core->ready);
+}
+
+/* loop -> run until the main task is done */
+static int run_main_loop(lua_State *L) {
+    struct l_loop *loop = l_loop_check_open(L, 1);
+    l_loop_run_until(L, loop, main_done);
+    return 0;
+}
+
+/* loop -> run until nothing is left */
+static int run_rest(lua_State *L) {
+    struct l_loop *loop = l_loop_test(L, 1);
+    if (loop == NULL || loop->closed || nothing_left(loop)) return 0;
+    l_loop_run_until(L, loop, nothing_left);
+    return 0;
+}
+
+/* main task -> started, and its loop, if it waits, run to its end */
+static int run_main(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    struct l_task *task = lua_touserdata(L, 1);
+    l_task_start_main(L, task);
+    if (task->future.state != L_PENDING) return 0;
+    l_pushfunction(L, rt, run_main_loop);
+    lua_getiuservalue(L, 1, L_FUTURE_LOOP);
+    lua_call(L, 1, 0);
+    if (task->future.state == L_PENDING) {
+        return luaL_error(L, "Event loop stopped before the script ended.");
+    }
+    return 0;
+}
+
+/* Prints the error on top, with the story of the task at the index if not 0. */
+static void print_error(lua_State *L, struct l_runtime *rt, int task) {
+    l_pushhook(L, rt, "print_main_error");
+    lua_insert(L, -2);
+    if (task != 0) {
+        l_future_getextra(L, task, L_EXTRA_STORY);
+    } else {
+        lua_pushnil(L);
+    }
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+        lua_writestringerror("loophost: error in error handling (%s)\n", lua_tostring(L, -1));
+        lua_pop(L, 1);
+    }
+}
+
+/* Calls the Lua half's hook with the loop at the index; whether it succeeded. */
+static bool call_hook(lua_State *L, struct l_runtime *rt, const char *hook, int loop) {
+    l_pushhook(L, rt, hook);
+    lua_pushvalue(L, loop);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK) return true;
+    print_error(L, rt, 0);
+    return false;
+}
+
+/* Runs what is left in the loop at the index; an error (a deadlock) is printed. */
+static bool finish_loop(lua_State *L, struct l_runtime *rt, int loop) {
+    l_pushfunction(L, rt, run_rest);
+    lua_pushvalue(L, loop);
+    if (lua_pcall(L, 1, 0, 0) == LUA_OK) return true;
+    print_error(L, rt, 0);
+    return false;
+}
+
+/* main task at index 1: what became of it is printed; the exit status */
+static int conclude(lua_State *L, struct l_runtime *rt, struct l_task *task) {
+    switch (task->future.state) {
+    case L_FINISHED: return 0;
+    case L_CANCELLED:
+        if (rt->interrupted) return 130;
+        l_future_pushcancelled(L, 1, &task->future);
+        print_error(L, rt, 1);
+        return 1;
+    case L_FAILED:
+        task->future.unretrieved = false;
+        lua_getiuservalue(L, 1, L_FUTURE_RESULT);
+        print_error(L, rt, 1);
+        return 1;
+    case L_PENDING: break;
+    }
+    return 1;
+}
+
+/* function, arguments -> exit status */
+static int main_protected(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    struct l_task *task = l_task_new(L, rt, 1, 0);
+    rt->main = task;
+    handle_init(&rt->interrupt, interrupt);
+    l_pushshared(L, rt, L_SHARED_SCRATCH);
+    lua_pushvalue(L, 1);
+    lua_setfield(L, -2, "main");
+    lua_settop(L, 1);
+    l_pushfunction(L, rt, run_main);
+    lua_pushvalue(L, 1);
+    int status;
+    if (lua_pcall(L, 1, 0, 0) == LUA_OK) {
+        status = conclude(L, rt, task);
+    } else { /* the loop itself could not go on: a deadlock */
+        print_error(L, rt, 0);
+        status = 1;
+    }
+    lua_settop(L, 1);
+    lua_getiuservalue(L, 1, L_FUTURE_LOOP);
+    l_pushhook(L, rt, "current_loop_or_nil");
+    if (lua_pcall(L, 0, 1, 0) != LUA_OK) print_error(L, rt, 0);
+    lua_settop(L, 3);
+    for (int loop = 2; loop <= 3; loop++) {
+        struct l_loop *left = l_loop_test(L, loop);
+        if (left == NULL || left->closed) continue;
+        if (status == 0 && !finish_loop(L, rt, loop)) status = 1;
+        if (rt->interrupted) status = 130;
+        if (status != 0) call_hook(L, rt, "cancel_all", loop);
+        lua_settop(L, 3);
+    }
+    rt->main = NULL;
+    lua_settop(L, 1);
+    if (call_hook(L, rt, "report_unretrieved", 1) && lua_toboolean(L, -1) && status == 0) {
+        status = 1;
+    }
+    lua_pushinteger(L, status);
+    return 1;
+}
+
+int l_main_run(lua_State *L, struct l_runtime *rt, int arguments) {
+    int base = lua_gettop(L) - arguments;
+    l_pushfunction(L, rt, main_protected);
+    lua_insert(L, base);
+    int status = 1;
+    if (lua_pcall(L, arguments + 1, 1, 0) == LUA_OK) {
+        status = (int)lua_tointeger(L, -1);
+    } else {
+        print_error(L, rt, 0);
+    }
+    lua_settop(L, base - 1);
+    return status;
+}

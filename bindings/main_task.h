@@ -1,0 +1,26 @@
+/* main_task.h -- the script as the first task: how the host runs it and what follows. */
+#ifndef LOOPHOST_L_MAIN_TASK_H
+#define LOOPHOST_L_MAIN_TASK_H
+
+#include "bindings/runtime.h"
+
+/* Makes the main task of the function and the arguments on top of the main state,
+ * which it pops.  Runs it: until its first wait on its own, then the loop that it waits
+ * on until it is done; then the current loop until no task, timer, reader or writer is
+ * left.  A script that fails or is interrupted has what is left cancelled and awaited.
+ * Errors are printed by the hook print_main_error(error, story).  Returns the exit
+ * status: 0, 1, or 130 when the interrupt ended it.  Never raises. */
+int l_main_run(lua_State *L, struct l_runtime *rt, int arguments);
+
+/* From a signal handler: cancels the main task, at its wait or at its next one; a loop
+ * that the script runs itself is ended with a CancelledError. */
+void l_main_interrupt(struct l_runtime *rt);
+
+/* Whether the main task (or a loop that it runs) waits, so that l_main_interrupt will
+ * reach it; if not, a hook should call l_main_raise. */
+bool l_main_waits(const struct l_runtime *rt);
+
+/* Raises the CancelledError of an interrupt in the running code. */
+int l_main_raise(lua_State *L, struct l_runtime *rt);
+
+#endif

@@ -1,0 +1,80 @@
+/* open.c -- the list of modules. */
+#include "bindings/open.h"
+
+#include "bindings/error.h"
+#include "bindings/handle.h"
+#include "bindings/scripts.h"
+#include "bindings/task.h"
+
+#include <string.h>
+
+static void open_bindings(lua_State *L, struct l_runtime *rt) {
+    l_error_open(L, rt);
+    l_handle_open(L, rt);
+    l_future_open(L, rt);
+    l_taskobject_open(L, rt);
+    l_loop_open(L, rt);
+    l_wait_open(L, rt);
+    l_coroutine_open(L, rt);
+    l_sync_open(L, rt);
+    l_queue_open(L, rt);
+}
+
+/* The loader of an embedded script; its number is the upvalue. */
+static int load_script(lua_State *L) {
+    const struct embedded_script *script =
+        &embedded_scripts[lua_tointeger(L, lua_upvalueindex(1))];
+    lua_settop(L, 2);
+    if (luaL_loadbufferx(L, (const char *)script->code, script->size, script->name, "b") !=
+        LUA_OK) {
+        return lua_error(L);
+    }
+    lua_insert(L, 1);
+    lua_callk(L, 2, 1, 0, NULL);
+    return 1;
+}
+
+static void preload_scripts(lua_State *L) {
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    for (lua_Integer i = 0; embedded_scripts[i].name != NULL; i++) {
+        lua_pushinteger(L, i);
+        lua_pushcclosure(L, load_script, 1);
+        lua_setfield(L, -2, embedded_scripts[i].name);
+    }
+    lua_pop(L, 1);
+}
+
+static void publish_core(lua_State *L, struct l_runtime *rt) {
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    l_pushshared(L, rt, L_SHARED_HOOKS);
+    l_pushshared(L, rt, L_SHARED_METHODS);
+    lua_setfield(L, -2, "methods");
+    l_pushshared(L, rt, L_SHARED_ERRORS);
+    lua_setfield(L, -2, "errors");
+    lua_setfield(L, -2, "loophost.core");
+    lua_pop(L, 1);
+}
+
+static struct l_runtime *open_library(lua_State *L) {
+    struct l_runtime *rt = l_runtime_open(L);
+    if (rt->metatables[L_TASK] != NULL) return rt;
+    open_bindings(L, rt);
+    preload_scripts(L);
+    publish_core(L, rt);
+    return rt;
+}
+
+int luaopen_loophost(lua_State *L) {
+    open_library(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_getfield(L, -1, "loophost");
+    lua_pushliteral(L, "loophost");
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+struct l_runtime *l_open_host(lua_State *L) {
+    struct l_runtime *rt = open_library(L);
+    l_coroutine_replace_globals(L, rt);
+    return rt;
+}

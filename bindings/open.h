@@ -1,0 +1,23 @@
+/* open.h -- the modules that the bindings are made of, and the library as a whole. */
+#ifndef LOOPHOST_OPEN_H
+#define LOOPHOST_OPEN_H
+
+#include "bindings/runtime.h"
+
+/* Each leaves the stack as it was. */
+void l_wait_open(lua_State *L, struct l_runtime *rt);
+void l_taskobject_open(lua_State *L, struct l_runtime *rt);
+void l_coroutine_open(lua_State *L, struct l_runtime *rt);
+void l_sync_open(lua_State *L, struct l_runtime *rt);
+void l_queue_open(lua_State *L, struct l_runtime *rt);
+
+/* pcall, xpcall and coroutine become ours, for everybody. */
+void l_coroutine_replace_globals(lua_State *L, struct l_runtime *rt);
+
+/* require "loophost" in any Lua 5.4: returns the module. */
+LUAMOD_API __attribute__((visibility("default"))) int luaopen_loophost(lua_State *L);
+
+/* In the host: preloads the module and replaces the globals. */
+struct l_runtime *l_open_host(lua_State *L);
+
+#endif

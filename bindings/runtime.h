@@ -1,0 +1,97 @@
+/* runtime.h -- what all bindings of one Lua state share.
+ *
+ * Every C function of the bindings is a closure with the runtime as its first
+ * upvalue; there is no file-level state, so that Lua states are independent.
+ * Objects are full userdata that begin with their C struct, known by the address of
+ * their metatable. */
+#ifndef LOOPHOST_RUNTIME_H
+#define LOOPHOST_RUNTIME_H
+
+#include <lua5.4/lauxlib.h>
+#include <lua5.4/lua.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "host/handle.h"
+
+struct l_loop;
+struct l_task;
+
+enum l_type {
+    L_HANDLE,
+    L_TIMER_HANDLE,
+    L_FUTURE,
+    L_TASK,
+    L_SLEEP,
+    L_TYPE_COUNT,
+};
+
+struct l_runtime {
+    struct l_task *current;  /* the task whose step runs, or NULL */
+    lua_State *coroutine;    /* the coroutine in which that task may wait */
+    struct l_loop *running;  /* the loop that runs, or NULL */
+    struct l_task *main;     /* the host's main task until it is done, or NULL */
+    bool passing;            /* a wait is on its way up from `coroutine` to the step */
+    const void *metatables[L_TYPE_COUNT];
+    struct handle interrupt; /* cancels the main task; queued by a signal handler */
+    volatile bool interrupted, interrupt_pending, interrupt_sent;
+    bool context_set;        /* some ContextVar was ever set: tasks inherit */
+    lua_Integer tasks_named; /* so far, as Task-N */
+    const void *cancelled_error; /* the metatable of CancelledError */
+};
+
+/* The runtime of the running C function. */
+static inline struct l_runtime *l_runtime(lua_State *L) {
+    return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/* Makes the runtime of this state, or finds it; it lives as long as the state. */
+struct l_runtime *l_runtime_open(lua_State *L);
+
+/* Sets the functions into the table on top, each with the runtime as upvalue. */
+void l_setfuncs(lua_State *L, struct l_runtime *rt, const luaL_Reg *functions);
+void l_pushfunction(lua_State *L, struct l_runtime *rt, lua_CFunction function);
+
+/* Makes a metatable "loophost.<name>" with these methods under __index and leaves it
+ * on top. */
+void l_newtype(lua_State *L, struct l_runtime *rt, enum l_type type, const char *name,
+               const luaL_Reg *methods);
+
+/* A new userdata of the type on top, zeroed, with its metatable set. */
+void *l_newobject(lua_State *L, struct l_runtime *rt, enum l_type type, size_t size, int uservalues);
+
+/* The object at the index if it is of the type, else NULL. */
+void *l_test(lua_State *L, const struct l_runtime *rt, int index, enum l_type type);
+
+/* The object at the index, or an argument error that names the type. */
+void *l_check(lua_State *L, const struct l_runtime *rt, int index, enum l_type type);
+
+/* Raises "<who> expected, got <what>" for the argument. */
+int l_type_error(lua_State *L, int arg, const char *expected);
+
+/* Tables that the bindings and the Lua half share, kept in the registry. */
+enum l_shared {
+    L_SHARED_TYPES,   /* l_type -> metatable */
+    L_SHARED_METHODS, /* the methods of lh.EventLoop: what a loop is that overrides nothing */
+    L_SHARED_HOOKS,   /* functions of the Lua half that C calls, by name */
+    L_SHARED_ERRORS,  /* error classes by name */
+    L_SHARED_LOOPS,   /* loops by address, weakly */
+    L_SHARED_SCRATCH, /* the traceback of the last error, the main task, ... */
+    L_SHARED_COUNT,
+};
+void l_pushshared(lua_State *L, struct l_runtime *rt, enum l_shared which);
+
+/* Pushes the Lua half's function `name`. */
+void l_pushhook(lua_State *L, struct l_runtime *rt, const char *name);
+
+/* Seconds of Lua to nanoseconds: rounds to the nearest, saturates.  NaN is an argument
+ * error. */
+int64_t l_checkseconds(lua_State *L, int arg);
+static inline lua_Number l_seconds(int64_t ns) {
+    return (lua_Number)ns / 1e9;
+}
+
+/* "Never": further away than any clock gets. */
+#define L_FOREVER_NS (INT64_MAX / 4)
+
+#endif

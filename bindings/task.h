@@ -1,0 +1,138 @@
+/* task.h -- a coroutine as a job: the only place that resumes and yields.
+ *
+ * A task is a future whose result its coroutine computes.  Its step resumes the
+ * coroutine; a wait records in the task what it waits for and yields; whatever ends
+ * the wait wakes the task, which schedules the next step.  Nothing is allocated on
+ * that way, and nothing is passed by yield or resume: the wait's continuation, on its
+ * own stack, knows what it wanted.
+ *
+ * A wait may be inside coroutines of the script's own, to any depth: each
+ * coroutine.resume on the way up passes the wait on instead of returning, and resumes
+ * its coroutine again on the way down. */
+#ifndef LOOPHOST_L_TASK_H
+#define LOOPHOST_L_TASK_H
+
+#include "bindings/future.h"
+
+struct l_task;
+
+/* What a task can wait for. */
+struct l_wait {
+    const char *name; /* "sleep", "Lock.acquire": for people */
+    /* The task, which waits, is cancelled: takes it out of whatever queue it stands in.
+     * It is then woken and the wait's continuation raises the error. */
+    void (*leave)(struct l_task *task);
+};
+
+struct l_task {
+    struct l_future future;
+    struct timer timer;        /* its handle is the step, or stands in what the task waits
+                                  for; its node is a sleep's deadline or the priority */
+    lua_State *coroutine;      /* user value L_TASK_COROUTINE keeps it alive */
+    lua_State *leaf;           /* where it waits: the innermost coroutine */
+    const struct l_wait *wait; /* NULL: ready, running or done */
+    void *wait_on;             /* as the kind of wait wants it */
+    lua_Number priority;
+    int slot;
+    int cancelling;            /* cancel() less uncancel() */
+    int created_line;          /* in the function that is user value L_TASK_CREATOR */
+    unsigned number;           /* Task-N */
+    bool has_priority;
+    bool started;
+    bool must_cancel; /* raise CancelledError at the next step */
+    bool cancel_woke; /* and that step is due to the cancellation itself */
+    bool throwing;    /* the step under way raises it at the wait */
+    bool can_throw;   /* the last yield was one of ours */
+    bool by_method;      /* the next step is on its way through the loop's own call_soon */
+    enum l_future_state outcome; /* what the body came to */
+};
+
+enum {
+    L_TASK_COROUTINE = L_FUTURE_USERVALUES + 1,
+    L_TASK_CREATOR,
+    L_TASK_USERVALUES = L_TASK_CREATOR,
+};
+
+void l_task_open(lua_State *L, struct l_runtime *rt);
+
+/* Makes a task of the function or coroutine at `first` and the arguments above it,
+ * which it replaces; says that the function at level `caller` of the stack created it.
+ * The task is on no loop yet. */
+struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int caller);
+
+/* Puts the task on top on the open loop at the index.  A new one begins in the next
+ * turn; the main task, which runs already, is from now on woken by that loop. */
+void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_loop *loop);
+
+/* The task that may wait here, or an error that says why `what` cannot wait.  A main
+ * task that waits for the first time is put on `loop`, or if NULL on the current one. */
+struct l_task *l_task_may_wait(lua_State *L, struct l_runtime *rt, const char *what,
+                               struct l_loop *loop);
+
+/* Puts a main task that is on no loop on the current one, so that scripts can have it. */
+void l_task_bind_main(lua_State *L, struct l_task *task);
+
+/* Suspends the running task; `return` it.  The continuation begins with
+ * l_task_resumed, which raises the cancellation if there is one. */
+int l_task_wait(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
+                lua_KFunction continuation);
+void l_task_resumed(lua_State *L, struct l_runtime *rt);
+
+/* Suspends the running task until the next turn. */
+int l_task_wait_turn(lua_State *L, struct l_task *task, lua_KFunction continuation);
+
+/* Waits for the future at the index, whose results the calling C function returns. */
+int l_task_await(lua_State *L, struct l_runtime *rt, int index);
+
+/* Begins to wait for the future, which must be at index 1 of the waiting coroutine; the
+ * continuation of such a wait, which returns the results. */
+void l_task_start_await(struct l_task *task, struct l_future *future);
+int l_task_await_done(lua_State *L, int status, lua_KContext context);
+
+/* Whether it waits for a future, which then is at index 1 of its leaf. */
+bool l_task_awaits_future(const struct l_task *task);
+
+/* Ends the task's wait and schedules its step.  Never raises. */
+void l_task_wake(lua_State *L, struct l_task *task);
+
+/* The task whose step, or whose place in a queue, this handle is; else NULL. */
+struct l_task *l_task_of(struct handle *handle);
+
+/* Cancels the task, whose userdata is on top, with the message under it. */
+bool l_task_cancel(lua_State *L, struct l_task *task);
+
+/* The loop forgets a task that is not done: it will never run again. */
+void l_task_detach(struct l_task *task);
+
+/* Pushes the task's userdata; it must not be done. */
+void l_task_push(lua_State *L, struct l_task *task);
+
+/* Pushes the name of the task at the index. */
+void l_task_pushname(lua_State *L, int index, struct l_task *task);
+
+/* Puts the task, for which the foreign yield or lh.sleep at hand wants it, to sleep. */
+void l_task_start_sleep(struct l_task *task, int64_t delay_ns);
+extern const struct l_wait l_sleep_wait;
+
+/* Runs the first stretch of the main task, which is on top and on no loop yet, until it
+ * waits (it is on a loop then) or is done. */
+void l_task_start_main(lua_State *L, struct l_task *task);
+
+/* What a script's own coroutine came to when resumed: a Lua status, or L_WAITS: it
+ * waits inside a task, and the resumer must `return l_task_pass(...)`, whose
+ * continuation resumes it again. */
+enum { L_WAITS = -1 };
+int l_task_resume_nested(lua_State *L, struct l_runtime *rt, lua_State *coroutine, int arguments,
+                         int *results);
+int l_task_pass(lua_State *L, lua_KContext context, lua_KFunction continuation);
+
+/* coroutine.yield */
+int l_task_yield(lua_State *L);
+
+/* Whether the coroutine is a task's own, or waits inside one: not a script's to touch. */
+bool l_task_owns(lua_State *coroutine);
+
+/* The coroutine that resumed this one, which waits; NULL for a task's own. */
+lua_State *l_task_outer(lua_State *coroutine);
+
+#endif

@@ -1,0 +1,203 @@
+/* wait.c -- sleeping and awaiting, and cancelling what does either. */
+#include "bindings/error.h"
+#include "bindings/open.h"
+#include "bindings/task.h"
+
+/* ---- sleeping ---- */
+
+static void leave_sleep(struct l_task *task) {
+    loop_cancel_timer(&task->future.loop->loop, &task->timer);
+}
+
+const struct l_wait l_sleep_wait = {"sleep", leave_sleep};
+
+/* The deadline has passed.  As in asyncio, whose timer sets a future that wakes the
+ * task, the step follows in the next turn. */
+static void sleep_over(struct handle *handle) {
+    struct l_task *task = container_of(handle, struct l_task, timer.handle);
+    l_task_wake(task->future.loop->L, task);
+}
+
+void l_task_start_sleep(struct l_task *task, int64_t delay_ns) {
+    struct loop *loop = &task->future.loop->loop;
+    task->wait = &l_sleep_wait;
+    task->timer.handle.run = sleep_over;
+    if (delay_ns >= L_FOREVER_NS) return;
+    loop_call_at(loop, &task->timer, loop_now(loop) + delay_ns);
+}
+
+/* ---- awaiting ---- */
+
+static void leave_future(struct l_task *task) {
+    handle_unlink(&task->timer.handle);
+}
+
+static const struct l_wait future_wait = {"a future", leave_future};
+static const struct l_wait task_wait = {"a task", leave_future};
+
+void l_task_start_await(struct l_task *task, struct l_future *future) {
+    task->wait = future->is_task ? &task_wait : &future_wait;
+    task->wait_on = future;
+    handle_push(&future->callbacks, &task->timer.handle);
+}
+
+bool l_task_awaits_future(const struct l_task *task) {
+    return task->wait == &future_wait || task->wait == &task_wait;
+}
+
+int l_task_await_done(lua_State *L, int status, lua_KContext context) {
+    struct l_runtime *rt = l_runtime(L);
+    struct l_future *future = lua_touserdata(L, 1);
+    (void)status, (void)context;
+    if (future->state == L_CANCELLED) {
+        rt->current->throwing = false;
+    } else {
+        l_task_resumed(L, rt);
+    }
+    return l_future_results(L, 1, future);
+}
+
+int l_task_await(lua_State *L, struct l_runtime *rt, int index) {
+    struct l_future *future = l_future_check(L, index);
+    if (future->state != L_PENDING) return l_future_results(L, index, future);
+    struct l_task *task = l_task_may_wait(L, rt, "await", future->loop);
+    if (&task->future == future) return luaL_error(L, "Task cannot await on itself");
+    if (future->loop != task->future.loop) {
+        return luaL_error(L, "the future belongs to a different loop");
+    }
+    lua_pushvalue(L, index);
+    lua_replace(L, 1);
+    lua_settop(L, 1);
+    l_task_start_await(task, future);
+    return l_task_wait(L, task, task->wait, future, l_task_await_done);
+}
+
+bool l_task_cancel(lua_State *L, struct l_task *task) {
+    int top = lua_gettop(L), message = top - 1;
+    if (task->future.state != L_PENDING) return false;
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    /* A task that awaits a task passes the cancellation on, and that one may again. */
+    while (task->wait == &task_wait) {
+        task->cancelling++;
+        if (!lua_checkstack(task->leaf, 1)) return luaL_error(L, "not enough memory");
+        lua_State *leaf = task->leaf;
+        task = task->wait_on;
+        lua_pushvalue(leaf, 1);
+        lua_xmove(leaf, L, 1);
+        lua_replace(L, top);
+    }
+    task->cancelling++;
+    bool taken = false;
+    if (task->wait == &future_wait) {
+        struct l_future *future = task->wait_on;
+        if (!lua_checkstack(task->leaf, 1)) return luaL_error(L, "not enough memory");
+        lua_pushvalue(task->leaf, 1);
+        lua_xmove(task->leaf, L, 1);
+        lua_pushvalue(L, message);
+        taken = l_future_cancel(L, -2, future);
+    } else if (task->wait != NULL) {
+        task->wait->leave(task);
+        task->cancel_woke = true;
+        l_task_wake(L, task);
+    }
+    if (!taken) {
+        if (!task->must_cancel || !task->cancel_woke) {
+            lua_pushvalue(L, message);
+            lua_setiuservalue(L, top, L_FUTURE_RESULT);
+        }
+        task->must_cancel = true;
+    }
+    lua_settop(L, top);
+    return true;
+}
+
+/* ---- for scripts ---- */
+
+enum { SLOW_SLEEP = L_OVERRIDE_CALL_LATER | L_OVERRIDE_CALL_AT | L_OVERRIDE_CREATE_FUTURE };
+
+/* delay, result */
+static int sleep_done(lua_State *L, int status, lua_KContext context) {
+    (void)status, (void)context;
+    l_task_resumed(L, l_runtime(L));
+    lua_settop(L, 2);
+    return 1;
+}
+
+static int return_all(lua_State *L, int status, lua_KContext context) {
+    (void)status, (void)context;
+    return lua_gettop(L);
+}
+
+/* As asyncio.sleep: at least one turn passes. */
+static int l_sleep(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    int64_t delay_ns = l_checkseconds(L, 1);
+    lua_settop(L, 2);
+    struct l_task *task = l_task_may_wait(L, rt, "sleep", NULL);
+    if (delay_ns <= 0) return l_task_wait_turn(L, task, sleep_done);
+    if (task->future.loop->overrides & SLOW_SLEEP) {
+        l_pushhook(L, rt, "slow_sleep");
+        lua_insert(L, 1);
+        lua_callk(L, 2, LUA_MULTRET, 0, return_all);
+        return lua_gettop(L);
+    }
+    l_task_start_sleep(task, delay_ns);
+    return l_task_wait(L, task, &l_sleep_wait, NULL, sleep_done);
+}
+
+static int new_sleep(lua_State *L) {
+    int64_t delay_ns = l_checkseconds(L, 1);
+    *(int64_t *)l_newobject(L, l_runtime(L), L_SLEEP, sizeof delay_ns, 0) = delay_ns;
+    return 1;
+}
+
+/* sleep.delay */
+static int sleep_index(lua_State *L) {
+    int64_t *delay_ns = l_check(L, l_runtime(L), 1, L_SLEEP);
+    lua_pushliteral(L, "delay");
+    if (!lua_rawequal(L, 2, -1)) return 0;
+    lua_pushnumber(L, l_seconds(*delay_ns));
+    return 1;
+}
+
+static int sleep_tostring(lua_State *L) {
+    int64_t *delay_ns = l_check(L, l_runtime(L), 1, L_SLEEP);
+    lua_pushfstring(L, "<Sleep %f>", l_seconds(*delay_ns));
+    return 1;
+}
+
+/* A future, a task, a Sleep, a function (run in place) or a value with __await. */
+static int l_await(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    luaL_checkany(L, 1);
+    if (l_future_test(L, rt, 1) != NULL) return l_task_await(L, rt, 1);
+    int64_t *sleep_ns = l_test(L, rt, 1, L_SLEEP);
+    if (sleep_ns != NULL) {
+        lua_pushnumber(L, l_seconds(*sleep_ns));
+        lua_replace(L, 1);
+        lua_settop(L, 1);
+        return l_sleep(L);
+    }
+    if (luaL_getmetafield(L, 1, "__await") != LUA_TNIL) {
+        lua_insert(L, 1);
+    } else if (lua_type(L, 1) != LUA_TFUNCTION) {
+        return l_type_error(L, 1, "something to await (Future, Task, Sleep, function)");
+    }
+    lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, return_all);
+    return lua_gettop(L);
+}
+
+void l_wait_open(lua_State *L, struct l_runtime *rt) {
+    static const luaL_Reg none[] = {{NULL, NULL}};
+    static const luaL_Reg hooks[] = {
+        {"sleep", l_sleep}, {"Sleep", new_sleep}, {"await", l_await}, {NULL, NULL}};
+    l_newtype(L, rt, L_SLEEP, "Sleep", none);
+    l_pushfunction(L, rt, sleep_index);
+    lua_setfield(L, -2, "__index");
+    l_pushfunction(L, rt, sleep_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pop(L, 1);
+    l_pushshared(L, rt, L_SHARED_HOOKS);
+    l_setfuncs(L, rt, hooks);
+    lua_pop(L, 1);
+}

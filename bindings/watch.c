@@ -1,0 +1,163 @@
+/* watch.c -- add_reader, add_writer, add_signal_handler: the world calls a function. */
+#include "bindings/handle.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void watch_run(struct handle *core) {
+    struct l_watch *watch =
+        container_of(container_of(core, struct watch, handle), struct l_watch, watch);
+    struct l_loop *loop = watch->loop;
+    lua_State *L = loop->L;
+    l_anchored(loop, watch->slot);
+    int self = lua_gettop(L);
+    lua_checkstack(L, watch->arguments + LUA_MINSTACK); /* held since add_watch */
+    for (int i = 1; i <= watch->arguments + 1; i++) lua_getiuservalue(L, self, i);
+    l_loop_call(loop, watch->arguments, "Exception in callback", NULL, 0);
+    lua_settop(L, self - 1);
+}
+
+/* A descriptor: a number, a Lua file, or anything with a method fileno or getfd
+ * (LuaSocket). */
+int l_checkfd(lua_State *L, int arg) {
+    if (lua_isinteger(L, arg)) {
+        lua_Integer fd = lua_tointeger(L, arg);
+        luaL_argcheck(L, fd >= 0 && fd <= INT32_MAX, arg, "invalid file descriptor");
+        return (int)fd;
+    }
+    luaL_Stream *file = luaL_testudata(L, arg, LUA_FILEHANDLE);
+    if (file != NULL) {
+        luaL_argcheck(L, file->closef != NULL, arg, "attempt to use a closed file");
+        return fileno(file->f);
+    }
+    static const char *const methods[] = {"fileno", "getfd"};
+    int type = lua_type(L, arg);
+    for (int i = 0; i < 2 && (type == LUA_TUSERDATA || type == LUA_TTABLE); i++) {
+        if (lua_getfield(L, arg, methods[i]) != LUA_TNIL) {
+            lua_pushvalue(L, arg);
+            lua_call(L, 1, 1);
+            luaL_argcheck(L, lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 0, arg,
+                          "invalid file descriptor");
+            int fd = (int)lua_tointeger(L, -1);
+            lua_pop(L, 1);
+            return fd;
+        }
+        lua_pop(L, 1);
+    }
+    return l_type_error(L, arg, "file descriptor");
+}
+
+/* Stops the watch and lets go of it; the loop is at index 1. */
+static void drop_watch(lua_State *L, struct l_loop *loop, struct l_watch *watch) {
+    if (handle_queued(&watch->watch.handle)) handle_unlink(&watch->watch.handle);
+    poller_stop(&loop->loop.poller, &watch->watch);
+    l_unanchor_at(L, 1, loop, watch->slot);
+    loop->loop.outstanding--;
+}
+
+static struct l_watch *find_watch(struct l_loop *loop, int fd, enum poll_direction direction) {
+    struct watch *found = poller_find(&loop->loop.poller, fd, direction);
+    if (found == NULL || found->handle.run != watch_run) return NULL;
+    return container_of(found, struct l_watch, watch);
+}
+
+static int add_watch(lua_State *L, enum poll_direction direction, const char *event) {
+    struct l_loop *loop = l_loop_check_open(L, 1);
+    int fd = l_checkfd(L, 2);
+    luaL_checktype(L, 3, LUA_TFUNCTION);
+    int arguments = lua_gettop(L) - 3;
+    luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
+    struct l_watch *watch = lua_newuserdatauv(L, sizeof *watch, arguments + 1);
+    lua_insert(L, 3);
+    for (int i = arguments + 1; i >= 1; i--) lua_setiuservalue(L, 3, i);
+    watch->loop = loop;
+    watch->arguments = arguments;
+    watch_init(&watch->watch, watch_run);
+    watch->slot = l_anchor(L, 1, loop);
+    struct l_watch *old = find_watch(loop, fd, direction);
+    if (old != NULL) drop_watch(L, loop, old);
+    int result = poller_start(&loop->loop.poller, &watch->watch, fd, direction);
+    if (result < 0) {
+        l_unanchor_at(L, 1, loop, watch->slot);
+        return luaL_argerror(L, 2,
+                             lua_pushfstring(L, "%s (descriptor %d)", strerror(-result), fd));
+    }
+    loop->loop.outstanding++;
+    if (loop->loop.trace.on) {
+        trace_add(&loop->loop.trace, loop_now(&loop->loop), event, "fd=%d", fd);
+    }
+    return 0;
+}
+
+static int remove_watch(lua_State *L, enum poll_direction direction, const char *event) {
+    struct l_loop *loop = l_loop_check_open(L, 1);
+    int fd = l_checkfd(L, 2);
+    struct l_watch *watch = find_watch(loop, fd, direction);
+    if (watch != NULL) drop_watch(L, loop, watch);
+    if (loop->loop.trace.on) {
+        trace_add(&loop->loop.trace, loop_now(&loop->loop), event, "fd=%d", fd);
+    }
+    lua_pushboolean(L, watch != NULL);
+    return 1;
+}
+
+int l_loop_add_reader(lua_State *L) {
+    return add_watch(L, POLL_READ, "add_reader");
+}
+
+int l_loop_add_writer(lua_State *L) {
+    return add_watch(L, POLL_WRITE, "add_writer");
+}
+
+int l_loop_remove_reader(lua_State *L) {
+    return remove_watch(L, POLL_READ, "remove_reader");
+}
+
+int l_loop_remove_writer(lua_State *L) {
+    return remove_watch(L, POLL_WRITE, "remove_writer");
+}
+
+static int check_signal(lua_State *L, int arg) {
+    if (lua_isinteger(L, arg)) {
+        lua_Integer number = lua_tointeger(L, arg);
+        luaL_argcheck(L, number > 0 && number < SIGNAL_LIMIT, arg, "no such signal");
+        return (int)number;
+    }
+    const char *name = luaL_checkstring(L, arg);
+    for (int signal = 1; signal < SIGNAL_LIMIT; signal++) {
+        const char *abbreviation = sigabbrev_np(signal);
+        if (abbreviation != NULL && strncmp(name, "SIG", 3) == 0 &&
+            strcmp(name + 3, abbreviation) == 0) {
+            return signal;
+        }
+    }
+    return luaL_argerror(L, arg, lua_pushfstring(L, "no such signal: %s", name));
+}
+
+int l_loop_add_signal_handler(lua_State *L) {
+    struct l_loop *loop = l_loop_check_open(L, 1);
+    int signal = check_signal(L, 2);
+    struct l_handle *handle = l_handle_new(L, l_runtime(L), L_SIGNAL, 3);
+    l_handle_attach(L, handle, 1, loop);
+    struct handle *old = loop->loop.signals.handles[signal];
+    int result = signals_start(&loop->loop.signals, signal, &handle->timer.handle);
+    if (result < 0) {
+        handle->loop = NULL;
+        l_unanchor_at(L, 1, loop, handle->slot);
+        return luaL_argerror(
+            L, 2, lua_pushfstring(L, "%s (signal %d)", strerror(-result), signal));
+    }
+    if (old != NULL) l_unanchor_at(L, 1, loop, l_handle_of(old)->slot);
+    return 0;
+}
+
+int l_loop_remove_signal_handler(lua_State *L) {
+    struct l_loop *loop = l_loop_check_open(L, 1);
+    struct handle *old = signals_stop(&loop->loop.signals, check_signal(L, 2));
+    if (old != NULL) l_unanchor_at(L, 1, loop, l_handle_of(old)->slot);
+    lua_pushboolean(L, old != NULL);
+    return 1;
+}

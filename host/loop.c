@@ -1,0 +1,248 @@
+/* loop.c -- one turn of the loop.  Read loop_run_once first, then upwards. */
+#include "host/loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { OWN_WATCHES = 1 }; /* the inbox */
+
+/* Other threads push on a stack; we take it whole and turn it over. */
+static void drain_inbox(struct loop *loop) {
+    struct handle *last = atomic_exchange(&loop->inbox, NULL);
+    struct handle *first = NULL;
+    while (last != NULL) {
+        struct handle *next = last->next;
+        last->next = first;
+        first = last;
+        last = next;
+    }
+    while (first != NULL) {
+        struct handle *next = first->next;
+        handle_push(&loop->ready, first);
+        first = next;
+    }
+}
+
+static void inbox_readable(struct handle *handle) {
+    eventfd_t count;
+    eventfd_read(container_of(handle, struct watch, handle)->fd, &count);
+}
+
+/* The handle may run, and end the loop, before we have written: hence `pushing`. */
+void loop_call_soon_threadsafe(struct loop *loop, struct handle *handle) {
+    atomic_fetch_add(&loop->pushing, 1);
+    struct handle *last = atomic_load(&loop->inbox);
+    do {
+        handle->next = last;
+    } while (!atomic_compare_exchange_weak(&loop->inbox, &last, handle));
+    if (last == NULL) eventfd_write(loop->inbox_watch.fd, 1);
+    atomic_fetch_sub(&loop->pushing, 1);
+}
+
+static int start_inbox(struct loop *loop) {
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd < 0) return -errno;
+    int result = poller_start(&loop->poller, &loop->inbox_watch, fd, POLL_READ);
+    if (result < 0) close(fd);
+    return result;
+}
+
+int loop_init(struct loop *loop, enum clock_kind clock) {
+    *loop = (struct loop){.owner = getpid()};
+    handle_queue_init(&loop->ready);
+    pqueue_init(&loop->priority);
+    pqueue_init(&loop->timers);
+    clock_init(&loop->clock, clock);
+    handle_init(&loop->turn_end, NULL);
+    trace_init(&loop->trace);
+    watch_init(&loop->inbox_watch, inbox_readable);
+    signals_init(&loop->signals, &loop->poller, &loop->ready);
+    int result = poller_init(&loop->poller);
+    if (result < 0) return result;
+    result = start_inbox(loop);
+    if (result < 0) poller_close(&loop->poller);
+    return result;
+}
+
+void loop_close(struct loop *loop) {
+    assert(!handle_queued(&loop->turn_end));
+    while (atomic_load(&loop->pushing) > 0) sched_yield();
+    drain_inbox(loop);
+    while (handle_pop(&loop->ready) != NULL) continue;
+    while (pqueue_pop(&loop->priority) != NULL) continue;
+    while (pqueue_pop(&loop->timers) != NULL) continue;
+    signals_close(&loop->signals);
+    if (watch_started(&loop->inbox_watch)) close(loop->inbox_watch.fd);
+    poller_close(&loop->poller);
+    trace_close(&loop->trace);
+}
+
+static void cancel_in(struct pqueue *queue, struct timer *timer) {
+    if (timer_started(timer)) pqueue_remove(queue, &timer->node);
+    if (handle_queued(&timer->handle)) handle_unlink(&timer->handle);
+}
+
+void loop_cancel_timer(struct loop *loop, struct timer *timer) {
+    cancel_in(&loop->timers, timer);
+}
+
+void loop_cancel_priority(struct loop *loop, struct timer *timer) {
+    cancel_in(&loop->priority, timer);
+}
+
+static int poll_events(struct loop *loop, int64_t timeout_ns) {
+    int64_t before_ns = timeout_ns == 0 ? 0 : clock_monotonic();
+    int result = poller_wait(&loop->poller, timeout_ns, &loop->ready);
+    if (timeout_ns != 0) loop->metrics.io_wait_ns += clock_monotonic() - before_ns;
+    loop->metrics.polls++;
+    if (result > 0) loop->metrics.io_events += (uint64_t)result;
+    drain_inbox(loop);
+    return result < 0 ? result : 0;
+}
+
+static bool anything_ready(const struct loop *loop) {
+    return !handle_queue_empty(&loop->ready) || pqueue_peek(&loop->priority) != NULL;
+}
+
+/* A turn with work to do only looks at the kernel and the clock, and not even that
+ * if no descriptor or timer stands or if it last did so less than 100 us ago.  Under
+ * a virtual clock the order must not hang on real time: there every turn looks. */
+static int look(struct loop *loop) {
+    bool descriptors = loop->poller.watches > OWN_WATCHES;
+    if (loop->clock.kind == CLOCK_KIND_VIRTUAL) return descriptors ? poll_events(loop, 0) : 0;
+    if (!descriptors && pqueue_peek(&loop->timers) == NULL) return 0;
+    uint64_t ticks = clock_ticks();
+    if (ticks - loop->looked_ticks < CLOCK_TICKS_100US) return 0;
+    loop->looked_ticks = ticks;
+    loop_now(loop);
+    return descriptors ? poll_events(loop, 0) : 0;
+}
+
+static bool could_wake(const struct loop *loop) {
+    return loop->outstanding > 0 || loop->listening > 0 || loop->signals.count > 0;
+}
+
+/* How long it is until a deadline, which may be any number. */
+static int64_t time_until(int64_t when_ns, int64_t now_ns) {
+    int64_t left_ns;
+    if (when_ns <= now_ns) return 0;
+    return __builtin_sub_overflow(when_ns, now_ns, &left_ns) ? INT64_MAX : left_ns;
+}
+
+static int wait_real(struct loop *loop) {
+    struct pqueue_node *next = pqueue_peek(&loop->timers);
+    if (next == NULL && !could_wake(loop)) return -EDEADLK;
+    int64_t timeout_ns = next != NULL ? time_until(next->key, loop_now(loop)) : -1;
+    int result = poll_events(loop, timeout_ns);
+    loop->looked_ticks = clock_ticks();
+    if (next != NULL) loop_now(loop);
+    return result;
+}
+
+/* For how much more real time work under way may hold the next timer back. */
+static int64_t hold_time(struct loop *loop, const struct pqueue_node *next) {
+    if (loop->held_timer != next->order) loop->held_ns = 0;
+    loop->held_timer = next->order;
+    return time_until(time_until(next->key, loop_now(loop)), loop->held_ns);
+}
+
+/* Virtual time jumps to the next timer when no real work is under way.  While some is,
+ * it stands still; but once the next timer was held back for as long in real time, it
+ * comes all the same, so that a peer which never answers is timed out. */
+static int wait_virtual(struct loop *loop) {
+    struct pqueue_node *next = pqueue_peek(&loop->timers);
+    if (next == NULL) {
+        if (!could_wake(loop)) return -EDEADLK;
+        return poll_events(loop, -1);
+    }
+    int64_t timeout_ns = loop->outstanding > 0 ? hold_time(loop, next) : 0;
+    if (timeout_ns > 0 || loop->poller.watches > OWN_WATCHES) {
+        int64_t before_ns = clock_monotonic();
+        int result = poll_events(loop, timeout_ns);
+        int64_t waited_ns = clock_monotonic() - before_ns;
+        loop->held_ns += waited_ns;
+        if (result < 0 || anything_ready(loop) || waited_ns < timeout_ns) return result;
+    }
+    loop->held_ns = 0;
+    clock_jump(&loop->clock, next->key);
+    loop_now(loop);
+    return 0;
+}
+
+static int wait_for_events(struct loop *loop) {
+    if (atomic_load_explicit(&loop->inbox, memory_order_relaxed) != NULL) drain_inbox(loop);
+    if (anything_ready(loop)) return look(loop);
+    if (loop->stopping) {
+        loop_now(loop);
+        return poll_events(loop, 0);
+    }
+    return loop->clock.kind == CLOCK_KIND_VIRTUAL ? wait_virtual(loop) : wait_real(loop);
+}
+
+/* Queues what is due.  The real clock is not read here: a deadline that is not yet
+ * reached by the last known time is found by the next look. */
+static void expire_timers(struct loop *loop) {
+    struct pqueue_node *next = pqueue_peek(&loop->timers);
+    if (next == NULL) return;
+    if (loop->clock.kind != CLOCK_KIND_MONOTONIC) loop_now(loop);
+    if (next->key > loop->now_ns) return;
+    loop->metrics.timers_fired += timers_expire(&loop->timers, loop->now_ns, &loop->ready);
+}
+
+static size_t ready_this_turn(const struct loop *loop) {
+    size_t count = 0;
+    for (const struct handle *handle = loop->ready.head.next; handle != &loop->turn_end;
+         handle = handle->next) {
+        count++;
+    }
+    return count;
+}
+
+/* The turn's end is a mark in the ready queue.  Priority callbacks that come up during
+ * the turn overtake what stands before the mark, and push as many behind it: they are
+ * counted, but only in turns that have any. */
+static void run_ready(struct loop *loop) {
+    size_t urgent = loop->priority.count, budget = SIZE_MAX;
+    handle_push(&loop->ready, &loop->turn_end);
+    while (budget > 0) {
+        struct handle *handle;
+        if (pqueue_peek(&loop->priority) != NULL) {
+            if (budget == SIZE_MAX) {
+                budget = urgent + ready_this_turn(loop);
+                if (budget == 0) break;
+            }
+            struct pqueue_node *node = pqueue_pop(&loop->priority);
+            handle = &container_of(node, struct timer, node)->handle;
+        } else {
+            handle = handle_pop(&loop->ready);
+            if (handle == &loop->turn_end) return;
+        }
+        if (budget != SIZE_MAX) budget--;
+        loop->metrics.callbacks_executed++;
+        handle->run(handle);
+    }
+    handle_unlink(&loop->turn_end);
+}
+
+int loop_run_once(struct loop *loop) {
+    assert(!handle_queued(&loop->turn_end));
+    int result = wait_for_events(loop);
+    if (result < 0) return result;
+    expire_timers(loop);
+    run_ready(loop);
+    loop->metrics.turns++;
+    return 0;
+}
+
+int loop_run(struct loop *loop) {
+    int result;
+    loop->running = true;
+    do {
+        result = loop_run_once(loop);
+    } while (result >= 0 && !loop->stopping);
+    loop->running = loop->stopping = false;
+    return result;
+}

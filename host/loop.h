@@ -1,0 +1,102 @@
+/* loop.h -- one turn after another: wait, I/O, timers, run.
+ *
+ * A turn (loop_run_once) does four things, in this order:
+ *   1. waits for I/O: not at all if a callback is ready, else until the next timer;
+ *   2. queues the callbacks of ready descriptors and signals;
+ *   3. queues the timers that are due, by deadline, equal ones as they were started;
+ *   4. runs priority callbacks, then ready ones: as many as stood there when step 4
+ *      began.  What they queue runs in a later turn, so nothing starves I/O or timers.
+ *
+ * The loop owns no callback: handles, timers and watches live in their owners'
+ * structs and must outlive their stay in the loop.  It never allocates after
+ * loop_init but for the poller's table, so queueing cannot fail.  A loop belongs to
+ * one thread; only loop_call_soon_threadsafe may be called from others. */
+#ifndef LOOPHOST_LOOP_H
+#define LOOPHOST_LOOP_H
+
+#include "host/clock.h"
+#include "host/handle.h"
+#include "host/metrics.h"
+#include "host/poller.h"
+#include "host/signals.h"
+#include "host/timer.h"
+#include "host/trace.h"
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+struct loop {
+    struct handle_queue ready;
+    struct pqueue priority;
+    struct pqueue timers;
+    struct clock clock;
+    int64_t now_ns;         /* the last time that was read; never ahead of the clock */
+    uint64_t looked_ticks;  /* when the kernel and the clock were last asked */
+    int64_t held_ns;        /* real time that the next timer of a virtual clock was held back */
+    uint64_t held_timer;    /* which timer that was, by order of arrival */
+    struct handle turn_end; /* stands behind the last callback of the turn */
+    struct poller poller;
+    struct signals signals;
+    _Atomic(struct handle *) inbox; /* from other threads, the last one first */
+    struct watch inbox_watch;       /* an eventfd that ends a wait */
+    atomic_size_t pushing;          /* calls of loop_call_soon_threadsafe under way */
+    size_t outstanding; /* real work under way that will wake us: virtual time waits for it */
+    size_t listening;   /* what might wake us, but virtual time does not wait for */
+    struct metrics metrics;
+    struct trace trace;
+    pid_t owner; /* a forked child must not touch its parent's epoll set */
+    bool running, stopping;
+};
+
+/* -errno: EMFILE, ENFILE, ENOMEM. */
+int loop_init(struct loop *loop, enum clock_kind clock);
+
+/* Takes every handle out of the loop, uncalled, and closes its descriptors.  Waits
+ * for calls of loop_call_soon_threadsafe under way; none may begin afterwards.  Not
+ * from inside a callback.  Harmless a second time and after a loop_init that failed. */
+void loop_close(struct loop *loop);
+
+/* The time of the loop's clock. */
+static inline int64_t loop_now(struct loop *loop) {
+    return loop->now_ns = clock_now(&loop->clock);
+}
+
+/* Runs the handle in the next turn. */
+static inline void loop_call_soon(struct loop *loop, struct handle *handle) {
+    handle_push(&loop->ready, handle);
+}
+
+/* As loop_call_soon, but before all that is ready and has a larger priority or none.
+ * The timer's node holds the priority until it runs. */
+static inline void loop_call_priority(struct loop *loop, struct timer *timer, int64_t priority) {
+    pqueue_push(&loop->priority, &timer->node, priority);
+}
+
+/* Runs the timer's handle once the clock has reached when_ns. */
+static inline void loop_call_at(struct loop *loop, struct timer *timer, int64_t when_ns) {
+    pqueue_push(&loop->timers, &timer->node, when_ns);
+}
+
+/* Takes a timer out of the loop, wherever in it it stands; harmless if nowhere. */
+void loop_cancel_timer(struct loop *loop, struct timer *timer);
+void loop_cancel_priority(struct loop *loop, struct timer *timer);
+
+/* From any thread or a signal handler: runs the handle soon.  Until it runs, nobody
+ * may push it again or take it out.  Wakes the loop if it waits. */
+void loop_call_soon_threadsafe(struct loop *loop, struct handle *handle);
+
+/* One turn.  0, or -EDEADLK when nothing is ready and nothing could ever wake the
+ * loop: no timer, no signal handler, nothing `outstanding` or `listening` (a watch
+ * alone does not count, its owner says which of the two it is); or another -errno of
+ * the kernel's.  Not from inside a callback. */
+int loop_run_once(struct loop *loop);
+
+/* Turns until loop_stop; the result of the last. */
+int loop_run(struct loop *loop);
+
+/* Ends loop_run after the turn under way, or after one turn if it is not running. */
+static inline void loop_stop(struct loop *loop) {
+    loop->stopping = true;
+}
+
+#endif

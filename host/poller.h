@@ -1,0 +1,74 @@
+/* poller.h -- which descriptors are ready: epoll, and nothing else of the kernel's.
+ *
+ * A watch is one direction of one descriptor; a reader and a writer of the same
+ * descriptor are independent.  While a watch is started its callback is queued
+ * whenever the descriptor is ready; nothing need be done to arm it again.
+ *
+ * Descriptors that are not ours may be closed or reused behind our back: every
+ * registration carries a generation, and an event of a dead one makes the poller
+ * rebuild its epoll set instead of spinning on it.
+ *
+ * Watches belong to the caller and must be stopped before their memory goes. */
+#ifndef LOOPHOST_POLLER_H
+#define LOOPHOST_POLLER_H
+
+#include "host/handle.h"
+
+#include <stdint.h>
+
+enum poll_direction { POLL_READ, POLL_WRITE };
+
+struct watch {
+    struct handle handle; /* queued while the descriptor is ready */
+    int fd;               /* -1 while stopped */
+    enum poll_direction direction;
+};
+
+struct poller_slot;
+
+struct poller {
+    int epoll_fd;
+    struct poller_slot *slots; /* by descriptor */
+    int slot_count;
+    size_t watches; /* started ones */
+};
+
+/* -errno: EMFILE, ENFILE, ENOMEM. */
+int poller_init(struct poller *poller);
+void poller_close(struct poller *poller);
+
+static inline void watch_init(struct watch *watch, handle_fn *run) {
+    handle_init(&watch->handle, run);
+    watch->fd = -1;
+}
+
+static inline bool watch_started(const struct watch *watch) {
+    return watch->fd >= 0;
+}
+
+/* Level-triggered: the callback runs in every turn in which the descriptor is ready.
+ * -errno: EBADF, EPERM for a file that is always ready, EEXIST when another watch has
+ * this direction, ENOMEM, ENOSPC.  One system call. */
+int poller_start(struct poller *poller, struct watch *watch, int fd, enum poll_direction direction);
+
+/* Edge-triggered, both directions at once, for descriptors that only the caller
+ * uses: the callbacks run when something changed.  One system call in its life. */
+int poller_start_edges(struct poller *poller, struct watch *reader, struct watch *writer, int fd);
+
+/* Stops a watch, and takes its callback out of the queue if it stands there; call it
+ * before closing the descriptor.  Never fails, also when the descriptor was closed
+ * already.  One system call. */
+void poller_stop(struct poller *poller, struct watch *watch);
+
+/* Stops the two watches of poller_start_edges at once. */
+void poller_stop_edges(struct poller *poller, struct watch *reader, struct watch *writer);
+
+/* The watch of this direction, or NULL. */
+struct watch *poller_find(const struct poller *poller, int fd, enum poll_direction direction);
+
+/* Waits until a descriptor is ready, at most timeout_ns (0: only looks, < 0: for
+ * ever), and appends the callbacks of all that are to `ready`.  Returns how many, or
+ * 0 when a signal interrupted it, or -errno. */
+int poller_wait(struct poller *poller, int64_t timeout_ns, struct handle_queue *ready);
+
+#endif

@@ -1,0 +1,86 @@
+-- A loop of its own for each test, in virtual time, closed whatever happens.
+-- Works inside the host and under stock lua5.4, as long as no loop is running.
+
+local lh = require "loophost"
+
+local support = {}
+
+local function finish(loop, ok, ...)
+  if not loop:is_running() then loop:close() end
+  if not ok then error((...), 0) end
+  return ...
+end
+
+-- fn(loop), with a loop made from `opts` (default: virtual time).
+function support.with_loop(fn, opts)
+  local loop = lh.new_event_loop(opts or { clock = "virtual" })
+  return finish(loop, lh.rawpcall(fn, loop))
+end
+
+-- A test body that gets a loop: it("...", support.on_loop(function(loop) ... end)).
+function support.on_loop(fn, opts)
+  return function() support.with_loop(fn, opts) end
+end
+
+-- Runs fn(...) as a task to its end, and returns what it returns.
+function support.run(fn, ...)
+  local args = table.pack(...)
+  return support.with_loop(function(loop)
+    return loop:run_until_complete(function()
+      return fn(table.unpack(args, 1, args.n))
+    end)
+  end)
+end
+
+-- Lets exactly `n` turns (default 1) of a loop that is not running pass.
+function support.turns(loop, n)
+  for _ = 1, n or 1 do
+    loop:call_soon(loop.stop, loop)
+    loop:run_forever()
+  end
+end
+
+-- Collects what is reported to the loop's exception handler, instead of printing it.
+function support.reports(loop)
+  local contexts = {}
+  loop:set_exception_handler(function(_, context)
+    contexts[#contexts + 1] = context
+  end)
+  return contexts
+end
+
+-- fn(note) runs as a task beside a ticker that counts the turns; note(word) logs
+-- "word@turn". Returns the log as a line, to be held against asyncio's.
+function support.turn_log(fn)
+  return support.with_loop(function(loop)
+    local turn, log = 0, {}
+    local function tick()
+      turn = turn + 1
+      if turn < 60 then loop:call_soon(tick) end
+    end
+    loop:run_until_complete(function()
+      loop:call_soon(tick)
+      fn(function(word) log[#log + 1] = word .. "@" .. turn end)
+    end)
+    return table.concat(log, " ")
+  end)
+end
+
+-- Runs fn() and puts the current loop and the policy back as they were.
+function support.keep_current(fn)
+  local policy = lh.get_event_loop_policy()
+  local loop = lh.get_event_loop()
+  local result = table.pack(lh.rawpcall(fn))
+  lh.set_event_loop_policy(policy)
+  lh.set_event_loop(loop)
+  if not result[1] then error(result[2], 0) end
+  return table.unpack(result, 2, result.n)
+end
+
+-- The line of the caller, as "file.lua:12", for a look into a traceback.
+function support.here(offset)
+  local info = debug.getinfo(2, "Sl")
+  return ("%s:%d"):format(info.short_src, info.currentline + (offset or 0))
+end
+
+return support

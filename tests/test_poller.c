@@ -1,0 +1,607 @@
+/* test_poller.c -- readiness of descriptors, with the kernel's calls counted. */
+#include "tests/job.h"
+#include "tests/kernel.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+/* A poller and a socket pair.  `r` and `w` watch sockets[0] and write their names into
+ * the log when they run; nothing reads, so what is readable stays so. */
+struct fixture {
+    struct poller poller;
+    struct handle_queue ready;
+    struct log log;
+    struct watch r, w;
+    int sockets[2];
+};
+
+static struct fixture *f; /* of the test that runs */
+
+static void r_ready(struct handle *handle) {
+    (void)handle;
+    log_add(&f->log, 'r');
+}
+
+static void w_ready(struct handle *handle) {
+    (void)handle;
+    log_add(&f->log, 'w');
+}
+
+static int set_up(void **state) {
+    f = calloc(1, sizeof *f);
+    *state = f;
+    if (f == NULL || poller_init(&f->poller) < 0) return -1;
+    handle_queue_init(&f->ready);
+    watch_init(&f->r, r_ready);
+    watch_init(&f->w, w_ready);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, f->sockets) < 0) return -1;
+    kernel = (struct kernel){.creates = 0};
+    return 0;
+}
+
+static int tear_down(void **state) {
+    poller_close(&f->poller);
+    close(f->sockets[0]);
+    close(f->sockets[1]);
+    free(*state);
+    return 0;
+}
+
+/* Looks once at the kernel, runs what is ready, and compares who ran. */
+#define assert_ready(names)                                                     \
+    assert_int_equal(poller_wait(&f->poller, 0, &f->ready), (int)strlen(names)), \
+        run_all(&f->ready), assert_logged(&f->log, (names))
+
+static void start(struct watch *watch, int fd, enum poll_direction direction) {
+    assert_int_equal(poller_start(&f->poller, watch, fd, direction), 0);
+}
+
+static void send_byte(int fd) {
+    assert_int_equal(write(fd, "x", 1), 1);
+}
+
+static void receive_byte(int fd) {
+    char byte;
+    assert_int_equal(read(fd, &byte, 1), 1);
+}
+
+static void a_reader_runs_in_every_turn_in_which_there_is_something(void **state) {
+    (void)state;
+    start(&f->r, f->sockets[0], POLL_READ);
+    assert_ready("");
+    send_byte(f->sockets[1]);
+    assert_ready("r");
+    assert_ready("r");
+    receive_byte(f->sockets[0]);
+    assert_ready("");
+}
+
+static void a_writer_runs_in_every_turn_in_which_there_is_room(void **state) {
+    (void)state;
+    start(&f->w, f->sockets[0], POLL_WRITE);
+    assert_ready("w");
+    assert_ready("w");
+    char block[4096] = {0};
+    while (write(f->sockets[0], block, sizeof block) > 0) continue;
+    assert_ready("");
+}
+
+static void reader_and_writer_of_one_descriptor_are_independent(void **state) {
+    (void)state;
+    start(&f->r, f->sockets[0], POLL_READ);
+    assert_ready("");
+    start(&f->w, f->sockets[0], POLL_WRITE);
+    assert_ready("w");
+    send_byte(f->sockets[1]);
+    assert_ready("rw");
+    poller_stop(&f->poller, &f->w);
+    assert_ready("r");
+    start(&f->w, f->sockets[0], POLL_WRITE);
+    poller_stop(&f->poller, &f->r);
+    assert_ready("w");
+    poller_stop(&f->poller, &f->w);
+    assert_ready("");
+    assert_int_equal(f->poller.watches, 0);
+}
+
+static void a_direction_has_one_watch(void **state) {
+    (void)state;
+    struct watch second, third;
+    watch_init(&second, w_ready);
+    watch_init(&third, w_ready);
+    start(&f->r, f->sockets[0], POLL_READ);
+    int fd = f->sockets[0];
+    assert_int_equal(poller_start(&f->poller, &second, fd, POLL_READ), -EEXIST);
+    assert_int_equal(poller_start_edges(&f->poller, &second, &third, fd), -EEXIST);
+    assert_false(watch_started(&second));
+    assert_false(watch_started(&third));
+    assert_int_equal(f->poller.watches, 1);
+    send_byte(f->sockets[1]);
+    assert_ready("r");
+}
+
+static void the_watch_of_a_direction_can_be_found(void **state) {
+    (void)state;
+    start(&f->r, f->sockets[0], POLL_READ);
+    assert_ptr_equal(poller_find(&f->poller, f->sockets[0], POLL_READ), &f->r);
+    assert_null(poller_find(&f->poller, f->sockets[0], POLL_WRITE));
+    assert_null(poller_find(&f->poller, -1, POLL_READ));
+    assert_null(poller_find(&f->poller, INT32_MAX, POLL_READ));
+    poller_stop(&f->poller, &f->r);
+    assert_null(poller_find(&f->poller, f->sockets[0], POLL_READ));
+}
+
+static void a_registration_is_one_call_however_often_it_fires(void **state) {
+    (void)state;
+    start(&f->r, f->sockets[0], POLL_READ);
+    assert_int_equal(kernel.controls, 1);
+    for (int i = 0; i < 1000; i++) {
+        send_byte(f->sockets[1]);
+        assert_ready("r");
+        receive_byte(f->sockets[0]);
+    }
+    assert_int_equal(kernel.controls, 1);
+    poller_stop(&f->poller, &f->r);
+    assert_int_equal(kernel.controls, 2);
+    assert_int_equal(kernel.waits, 1000);
+}
+
+static void an_edge_runs_once_for_each_change(void **state) {
+    (void)state;
+    assert_int_equal(poller_start_edges(&f->poller, &f->r, &f->w, f->sockets[0]), 0);
+    assert_int_equal(kernel.controls, 1);
+    assert_ready("w");
+    assert_ready("");
+    send_byte(f->sockets[1]);
+    assert_int_equal(poller_wait(&f->poller, 0, &f->ready), 2); /* epoll tells both anew */
+    run_all(&f->ready);
+    assert_logged(&f->log, "rw");
+    assert_ready("");
+    poller_stop_edges(&f->poller, &f->r, &f->w);
+    assert_int_equal(kernel.controls, 2);
+    send_byte(f->sockets[1]);
+    assert_ready("");
+    assert_int_equal(f->poller.watches, 0);
+}
+
+static void the_end_of_a_peer_wakes_both_directions(void **state) {
+    (void)state;
+    start(&f->r, f->sockets[0], POLL_READ);
+    close(f->sockets[1]);
+    assert_ready("r");
+    poller_stop(&f->poller, &f->r);
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    char block[4096] = {0};
+    assert_int_equal(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+    while (write(ends[1], block, sizeof block) > 0) continue;
+    start(&f->w, ends[1], POLL_WRITE);
+    assert_ready("");
+    close(ends[0]);
+    assert_ready("w"); /* an error, not room */
+    poller_stop(&f->poller, &f->w);
+    close(ends[1]);
+    f->sockets[1] = dup(f->sockets[0]);
+}
+
+static void a_stopped_watch_does_not_run_even_if_it_stood_in_the_queue(void **state) {
+    (void)state;
+    start(&f->r, f->sockets[0], POLL_READ);
+    start(&f->w, f->sockets[0], POLL_WRITE);
+    send_byte(f->sockets[1]);
+    assert_int_equal(poller_wait(&f->poller, 0, &f->ready), 2);
+    poller_stop(&f->poller, &f->r);
+    run_all(&f->ready);
+    assert_logged(&f->log, "w");
+    poller_stop(&f->poller, &f->w);
+    assert_int_equal(poller_start_edges(&f->poller, &f->r, &f->w, f->sockets[0]), 0);
+    assert_int_equal(poller_wait(&f->poller, 0, &f->ready), 2);
+    poller_stop_edges(&f->poller, &f->r, &f->w);
+    run_all(&f->ready);
+    assert_logged(&f->log, "");
+}
+
+static void a_watch_that_still_waits_to_run_is_not_queued_twice(void **state) {
+    (void)state;
+    start(&f->r, f->sockets[0], POLL_READ);
+    send_byte(f->sockets[1]);
+    assert_int_equal(poller_wait(&f->poller, 0, &f->ready), 1);
+    assert_int_equal(poller_wait(&f->poller, 0, &f->ready), 0);
+    run_all(&f->ready);
+    assert_logged(&f->log, "r");
+}
+
+static void assert_refused(int fd, int error) {
+    assert_int_equal(poller_start(&f->poller, &f->r, fd, POLL_READ), error);
+    assert_int_equal(poller_start(&f->poller, &f->w, fd, POLL_WRITE), error);
+    assert_int_equal(poller_start_edges(&f->poller, &f->r, &f->w, fd), error);
+    assert_false(watch_started(&f->r));
+    assert_false(watch_started(&f->w));
+    assert_null(poller_find(&f->poller, fd, POLL_READ));
+    assert_int_equal(f->poller.watches, 0);
+}
+
+static void a_file_that_is_always_ready_is_refused(void **state) {
+    (void)state;
+    int fd = open("/proc/self/exe", O_RDONLY);
+    assert_true(fd >= 0);
+    assert_refused(fd, -EPERM);
+    close(fd);
+}
+
+static void a_number_without_a_descriptor_is_refused(void **state) {
+    (void)state;
+    int fd = dup(f->sockets[0]);
+    close(fd);
+    assert_refused(fd, -EBADF);
+    assert_refused(-1, -EBADF);
+    assert_refused(INT32_MIN, -EBADF);
+}
+
+static void a_wild_number_costs_no_memory(void **state) {
+    (void)state;
+    start(&f->r, f->sockets[0], POLL_READ);
+    poller_stop(&f->poller, &f->r);
+    int before = f->poller.slot_count;
+    assert_refused(1 << 30, -EBADF);
+    assert_refused(INT32_MAX, -EBADF);
+    assert_int_equal(f->poller.slot_count, before);
+}
+
+static void a_high_number_is_watched_as_any_other(void **state) {
+    (void)state;
+    int fd = fcntl(f->sockets[0], F_DUPFD, 1000);
+    assert_true(fd >= 1000);
+    start(&f->w, fd, POLL_WRITE);
+    start(&f->r, f->sockets[0], POLL_READ);
+    send_byte(f->sockets[1]);
+    assert_ready("wr");
+    poller_stop(&f->poller, &f->w);
+    close(fd);
+}
+
+static void when_the_kernel_refuses_a_start_the_other_direction_stands(void **state) {
+    (void)state;
+    start(&f->r, f->sockets[0], POLL_READ);
+    kernel.fail_control = ENOMEM;
+    assert_int_equal(poller_start(&f->poller, &f->w, f->sockets[0], POLL_WRITE), -ENOMEM);
+    assert_false(watch_started(&f->w));
+    assert_int_equal(f->poller.watches, 1);
+    send_byte(f->sockets[1]);
+    assert_ready("r");
+    kernel.fail_control = ENOSPC;
+    int fd = f->sockets[1];
+    struct watch one, two;
+    watch_init(&one, r_ready);
+    watch_init(&two, w_ready);
+    assert_int_equal(poller_start_edges(&f->poller, &one, &two, fd), -ENOSPC);
+    assert_false(watch_started(&one) || watch_started(&two));
+    assert_int_equal(f->poller.watches, 1);
+}
+
+static void a_descriptor_closed_too_early_can_still_be_stopped(void **state) {
+    (void)state;
+    int fd = dup(f->sockets[0]);
+    start(&f->r, fd, POLL_READ);
+    start(&f->w, fd, POLL_WRITE);
+    close(fd);
+    poller_stop(&f->poller, &f->r);
+    poller_stop(&f->poller, &f->w);
+    assert_int_equal(f->poller.watches, 0);
+    assert_int_equal(poller_start(&f->poller, &f->r, fd, POLL_READ), -EBADF);
+}
+
+/* The number of a descriptor that was closed behind our back belongs to another file:
+ * the kernel has forgotten the old one, the table has not. */
+static void a_reused_number_is_watched_anew(void **state) {
+    (void)state;
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    start(&f->r, pair[0], POLL_READ);
+    assert_int_equal(dup2(f->sockets[0], pair[0]), pair[0]);
+    start(&f->w, pair[0], POLL_WRITE);
+    assert_ready("w");
+    poller_stop(&f->poller, &f->w);
+    poller_stop(&f->poller, &f->r);
+    start(&f->r, pair[0], POLL_READ);
+    send_byte(f->sockets[1]);
+    assert_ready("r");
+    poller_stop(&f->poller, &f->r);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+/* Looks ten times: nobody may run, and the kernel may report something only once. */
+static void assert_no_spinning(void) {
+    assert_ready("");
+    kernel.events = 0;
+    for (int i = 0; i < 10; i++) assert_ready("");
+    assert_int_equal(kernel.events, 0);
+}
+
+static void a_copy_in_a_forked_child_does_not_make_the_poller_spin(void **state) {
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    start(&f->r, f->sockets[0], POLL_READ);
+    send_byte(f->sockets[1]);
+    pid_t child = fork();
+    if (child == 0) { /* holds its copies until the test closes the pipe */
+        char byte;
+        close(ends[1]);
+        _exit(read(ends[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    assert_true(child > 0);
+    close(f->sockets[0]);
+    poller_stop(&f->poller, &f->r);
+    assert_no_spinning();
+    close(ends[1]);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    close(ends[0]);
+    f->sockets[0] = dup(f->sockets[1]);
+}
+
+/* As above, but the number is in use again before the stale event comes. */
+static void a_stale_event_is_not_taken_for_one_of_the_new_file(void **state) {
+    (void)state;
+    int copy = dup(f->sockets[0]), silent[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, silent), 0);
+    start(&f->r, f->sockets[0], POLL_READ);
+    send_byte(f->sockets[1]);
+    int fd = f->sockets[0];
+    close(fd);
+    poller_stop(&f->poller, &f->r);
+    assert_int_equal(dup2(silent[0], fd), fd);
+    start(&f->r, fd, POLL_READ);
+    assert_no_spinning();
+    send_byte(silent[1]);
+    assert_ready("r");
+    close(copy);
+    close(silent[0]);
+    close(silent[1]);
+}
+
+/* As above, but one watch still stands when the other direction is started. */
+static void a_stale_event_is_told_apart_also_where_a_watch_was_left_behind(void **state) {
+    (void)state;
+    int copy = dup(f->sockets[0]), silent[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, silent), 0);
+    start(&f->r, f->sockets[0], POLL_READ);
+    send_byte(f->sockets[1]);
+    int fd = f->sockets[0];
+    assert_int_equal(dup2(silent[0], fd), fd);
+    start(&f->w, fd, POLL_WRITE);
+    poller_stop(&f->poller, &f->w);
+    assert_no_spinning();
+    close(copy);
+    close(silent[0]);
+    close(silent[1]);
+}
+
+static void a_descriptor_that_comes_back_under_its_number_is_watched_again(void **state) {
+    (void)state;
+    int fd = f->sockets[0], copy = dup(fd);
+    start(&f->r, fd, POLL_READ);
+    close(fd);
+    poller_stop(&f->poller, &f->r);
+    assert_int_equal(dup2(copy, fd), fd); /* the kernel has never forgotten this one */
+    start(&f->w, fd, POLL_WRITE);
+    assert_ready("w");
+    poller_stop(&f->poller, &f->w);
+    assert_no_spinning();
+    close(copy);
+}
+
+/* Leaves a stale event in the epoll set, and `r` and `w` on its other descriptors. */
+static int leave_a_stale_event(void) {
+    struct watch gone;
+    watch_init(&gone, w_ready);
+    int copy = dup(f->sockets[1]), fd = dup(f->sockets[1]);
+    assert_int_equal(poller_start(&f->poller, &gone, fd, POLL_WRITE), 0);
+    close(fd);
+    poller_stop(&f->poller, &gone);
+    start(&f->r, f->sockets[0], POLL_READ);
+    start(&f->w, copy, POLL_WRITE);
+    return copy;
+}
+
+static void a_rebuilt_set_watches_what_the_old_one_did(void **state) {
+    (void)state;
+    int fds = open_descriptors();
+    int copy = leave_a_stale_event();
+    kernel.creates = 0;
+    assert_ready("w");
+    assert_int_equal(kernel.creates, 1);
+    send_byte(f->sockets[1]);
+    assert_int_equal(poller_wait(&f->poller, 0, &f->ready), 2);
+    run_all(&f->ready);
+    assert_int_equal(f->log.length, 2);
+    assert_int_equal(kernel.creates, 1);
+    poller_stop(&f->poller, &f->w);
+    close(copy);
+    assert_int_equal(open_descriptors(), fds);
+}
+
+static void a_rebuild_that_fails_loses_nothing(void **state) {
+    (void)state;
+    int copy = leave_a_stale_event();
+    int fds = open_descriptors();
+    kernel.fail_create = EMFILE;
+    assert_ready("w");
+    kernel.creates = 0;
+    kernel.fail_control = ENOMEM;
+    assert_ready("w");
+    assert_int_equal(kernel.creates, 1);
+    assert_ready("w"); /* succeeds */
+    assert_int_equal(kernel.creates, 2);
+    assert_ready("w");
+    assert_int_equal(kernel.creates, 2);
+    receive_byte((send_byte(f->sockets[1]), f->sockets[0]));
+    send_byte(f->sockets[1]);
+    assert_int_equal(poller_wait(&f->poller, 0, &f->ready), 2);
+    run_all(&f->ready);
+    assert_int_equal(open_descriptors(), fds);
+    poller_stop(&f->poller, &f->w);
+    close(copy);
+}
+
+static void rebuilt_edges_stay_edges(void **state) {
+    (void)state;
+    struct watch gone;
+    watch_init(&gone, w_ready);
+    int fd = dup(f->sockets[1]);
+    assert_int_equal(poller_start_edges(&f->poller, &f->r, &f->w, f->sockets[0]), 0);
+    assert_ready("w");
+    assert_int_equal(poller_start(&f->poller, &gone, fd, POLL_WRITE), 0);
+    close(fd);
+    poller_stop(&f->poller, &gone);
+    assert_ready("");
+    assert_ready("w"); /* the new set tells the state once */
+    assert_ready("");
+    send_byte(f->sockets[1]);
+    assert_ready("rw");
+    assert_ready("");
+    poller_stop_edges(&f->poller, &f->r, &f->w);
+}
+
+static void a_signal_ends_a_wait_without_an_error(void **state) {
+    (void)state;
+    kernel.fail_wait = EINTR;
+    assert_int_equal(poller_wait(&f->poller, -1, &f->ready), 0);
+    kernel.fail_pwait2 = EINTR;
+    assert_int_equal(poller_wait(&f->poller, INT64_C(3600) * NS_PER_S, &f->ready), 0);
+    assert_int_equal(kernel.waits, 2);
+}
+
+static void another_error_is_told(void **state) {
+    (void)state;
+    kernel.fail_wait = EBADF;
+    assert_int_equal(poller_wait(&f->poller, -1, &f->ready), -EBADF);
+}
+
+static void a_wait_is_never_shorter_than_asked(void **state) {
+    (void)state;
+    const int errors[] = {0, ENOSYS, EPERM}; /* the latter: epoll_pwait2 is not there */
+    for (int i = 0; i < 30; i++) {
+        int64_t timeout_ns = 1 + i * INT64_C(77777), before_ns = clock_monotonic();
+        kernel.fail_pwait2 = errors[i % 3];
+        assert_int_equal(poller_wait(&f->poller, timeout_ns, &f->ready), 0);
+        assert_true(clock_monotonic() - before_ns >= timeout_ns);
+    }
+}
+
+static void the_longest_wait_is_ended_by_an_event(void **state) {
+    (void)state;
+    start(&f->w, f->sockets[0], POLL_WRITE);
+    const int errors[] = {0, ENOSYS};
+    for (int i = 0; i < 2; i++) {
+        kernel.fail_pwait2 = errors[i];
+        assert_int_equal(poller_wait(&f->poller, INT64_MAX, &f->ready), 1);
+        run_all(&f->ready);
+    }
+}
+
+struct counted_watch {
+    struct watch watch;
+    int runs;
+};
+
+static void count_run(struct handle *handle) {
+    struct watch *watch = container_of(handle, struct watch, handle);
+    container_of(watch, struct counted_watch, watch)->runs++;
+}
+
+/* More are ready than one wait can tell: each must have its turn. */
+static void many_ready_descriptors_are_all_served(void **state) {
+    (void)state;
+    enum { MANY = 600 };
+    struct counted_watch *counted = calloc(MANY, sizeof *counted);
+    assert_non_null(counted);
+    for (int i = 0; i < MANY; i++) {
+        int fd = eventfd(1, EFD_NONBLOCK);
+        assert_true(fd >= 0);
+        watch_init(&counted[i].watch, count_run);
+        start(&counted[i].watch, fd, POLL_READ);
+    }
+    for (int round = 0; round < 6; round++) {
+        assert_true(poller_wait(&f->poller, 0, &f->ready) > 0);
+        run_all(&f->ready);
+    }
+    for (int i = 0; i < MANY; i++) assert_in_range(counted[i].runs, 2, 3);
+    for (int i = 0; i < MANY; i++) {
+        int fd = counted[i].watch.fd;
+        poller_stop(&f->poller, &counted[i].watch);
+        close(fd);
+    }
+    free(counted);
+}
+
+static void without_descriptors_left_a_poller_is_not_made(void **state) {
+    (void)state;
+    int fds = open_descriptors();
+    struct rlimit limit = leave_descriptors(0);
+    struct poller poller;
+    int result = poller_init(&poller);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    assert_int_equal(result, -EMFILE);
+    poller_close(&poller);
+    assert_int_equal(open_descriptors(), fds);
+}
+
+static void closing_stops_every_watch(void **state) {
+    (void)state;
+    int fds = open_descriptors();
+    start(&f->r, f->sockets[0], POLL_READ);
+    start(&f->w, f->sockets[1], POLL_WRITE);
+    poller_close(&f->poller);
+    assert_false(watch_started(&f->r));
+    assert_false(watch_started(&f->w));
+    assert_int_equal(open_descriptors(), fds - 1);
+    poller_close(&f->poller);
+    assert_int_equal(poller_init(&f->poller), 0);
+    start(&f->r, f->sockets[0], POLL_READ);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(a_reader_runs_in_every_turn_in_which_there_is_something),
+        TEST(a_writer_runs_in_every_turn_in_which_there_is_room),
+        TEST(reader_and_writer_of_one_descriptor_are_independent),
+        TEST(a_direction_has_one_watch),
+        TEST(the_watch_of_a_direction_can_be_found),
+        TEST(a_registration_is_one_call_however_often_it_fires),
+        TEST(an_edge_runs_once_for_each_change),
+        TEST(the_end_of_a_peer_wakes_both_directions),
+        TEST(a_stopped_watch_does_not_run_even_if_it_stood_in_the_queue),
+        TEST(a_watch_that_still_waits_to_run_is_not_queued_twice),
+        TEST(a_file_that_is_always_ready_is_refused),
+        TEST(a_number_without_a_descriptor_is_refused),
+        TEST(a_wild_number_costs_no_memory),
+        TEST(a_high_number_is_watched_as_any_other),
+        TEST(when_the_kernel_refuses_a_start_the_other_direction_stands),
+        TEST(a_descriptor_closed_too_early_can_still_be_stopped),
+        TEST(a_reused_number_is_watched_anew),
+        TEST(a_copy_in_a_forked_child_does_not_make_the_poller_spin),
+        TEST(a_stale_event_is_not_taken_for_one_of_the_new_file),
+        TEST(a_stale_event_is_told_apart_also_where_a_watch_was_left_behind),
+        TEST(a_descriptor_that_comes_back_under_its_number_is_watched_again),
+        TEST(a_rebuilt_set_watches_what_the_old_one_did),
+        TEST(a_rebuild_that_fails_loses_nothing),
+        TEST(rebuilt_edges_stay_edges),
+        TEST(a_signal_ends_a_wait_without_an_error),
+        TEST(another_error_is_told),
+        TEST(a_wait_is_never_shorter_than_asked),
+        TEST(the_longest_wait_is_ended_by_an_event),
+        TEST(many_ready_descriptors_are_all_served),
+        TEST(without_descriptors_left_a_poller_is_not_made),
+        TEST(closing_stops_every_watch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

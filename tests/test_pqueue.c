@@ -1,0 +1,157 @@
+/* test_pqueue.c -- the heap; fuzz_pqueue.c plays it against a model. */
+#include "host/handle.h"
+#include "host/pqueue.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { MILLION = 1000000 };
+
+struct entry {
+    struct pqueue_node node;
+    int number;
+};
+
+static int pop_number(struct pqueue *queue) {
+    struct pqueue_node *node = pqueue_pop(queue);
+    assert_non_null(node);
+    return container_of(node, struct entry, node)->number;
+}
+
+/* Pushes entries numbered from 0 with the keys given. */
+static void push_keys(struct pqueue *queue, struct entry *entries, const int64_t *keys, int count) {
+    pqueue_init(queue);
+    for (int i = 0; i < count; i++) {
+        entries[i].number = i;
+        pqueue_node_init(&entries[i].node);
+        pqueue_push(queue, &entries[i].node, keys[i]);
+    }
+}
+
+static void assert_pops(struct pqueue *queue, const int *numbers, int count) {
+    assert_int_equal(queue->count, count);
+    for (int i = 0; i < count; i++) assert_int_equal(pop_number(queue), numbers[i]);
+    assert_null(pqueue_pop(queue));
+}
+
+static void an_empty_queue_gives_null(void **state) {
+    (void)state;
+    struct pqueue queue;
+    pqueue_init(&queue);
+    assert_null(pqueue_peek(&queue));
+    assert_null(pqueue_pop(&queue));
+    assert_int_equal(queue.count, 0);
+}
+
+static void nodes_come_out_by_key(void **state) {
+    (void)state;
+    struct pqueue queue;
+    struct entry entries[7];
+    push_keys(&queue, entries, (const int64_t[]){5, 3, 9, -1, 7, 0, 4}, 7);
+    assert_pops(&queue, (const int[]){3, 5, 1, 6, 0, 4, 2}, 7);
+}
+
+static void equal_keys_come_out_in_order_of_arrival(void **state) {
+    (void)state;
+    struct pqueue queue;
+    struct entry entries[8];
+    push_keys(&queue, entries, (const int64_t[]){2, 1, 2, 1, 2, 1, 2, 1}, 8);
+    assert_pops(&queue, (const int[]){1, 3, 5, 7, 0, 2, 4, 6}, 8);
+}
+
+static void the_extreme_keys_are_keys_like_others(void **state) {
+    (void)state;
+    struct pqueue queue;
+    struct entry entries[5];
+    push_keys(&queue, entries,
+              (const int64_t[]){INT64_MAX, 0, INT64_MIN, INT64_MAX - 1, INT64_MIN + 1}, 5);
+    assert_pops(&queue, (const int[]){2, 4, 1, 3, 0}, 5);
+}
+
+static void peek_shows_what_pop_returns(void **state) {
+    (void)state;
+    struct pqueue queue;
+    struct entry entries[4];
+    push_keys(&queue, entries, (const int64_t[]){4, 2, 3, 1}, 4);
+    while (queue.count > 0) {
+        struct pqueue_node *shown = pqueue_peek(&queue);
+        assert_ptr_equal(pqueue_pop(&queue), shown);
+    }
+}
+
+/* After one pop the heap has a root, children and grandchildren: any of them may go. */
+static void any_node_may_be_removed_and_the_order_stands(void **state) {
+    (void)state;
+    for (int removed = 1; removed < 16; removed++) {
+        struct pqueue queue;
+        struct entry entries[16];
+        int64_t keys[16];
+        for (int i = 0; i < 16; i++) keys[i] = i;
+        push_keys(&queue, entries, keys, 16);
+        assert_int_equal(pop_number(&queue), 0);
+        pqueue_remove(&queue, &entries[removed].node);
+        assert_int_equal(queue.count, 14);
+        for (int i = 1; i < 16; i++) {
+            if (i != removed) assert_int_equal(pop_number(&queue), i);
+        }
+        assert_null(pqueue_pop(&queue));
+    }
+}
+
+static void a_node_knows_whether_it_is_in_a_queue(void **state) {
+    (void)state;
+    struct pqueue queue;
+    struct entry entries[3];
+    push_keys(&queue, entries, (const int64_t[]){1, 2, 3}, 3);
+    assert_true(pqueue_contains(&entries[1].node));
+    pqueue_remove(&queue, &entries[1].node);
+    assert_false(pqueue_contains(&entries[1].node));
+    pqueue_pop(&queue);
+    assert_false(pqueue_contains(&entries[0].node));
+    assert_true(pqueue_contains(&entries[2].node));
+}
+
+static void a_node_that_comes_back_stands_behind_its_equals(void **state) {
+    (void)state;
+    struct pqueue queue;
+    struct entry entries[3];
+    push_keys(&queue, entries, (const int64_t[]){1, 1, 1}, 3);
+    pqueue_remove(&queue, &entries[0].node);
+    pqueue_push(&queue, &entries[0].node, 1);
+    assert_pops(&queue, (const int[]){1, 2, 0}, 3);
+}
+
+/* The worst shape: a root with a million children.  Joining them must not recurse. */
+static void a_million_nodes_come_out_sorted(void **state) {
+    (void)state;
+    struct pqueue queue;
+    struct entry *entries = calloc(MILLION, sizeof *entries);
+    assert_non_null(entries);
+    pqueue_init(&queue);
+    for (int i = 0; i < MILLION; i++) {
+        entries[i].number = i;
+        pqueue_push(&queue, &entries[i].node, i);
+    }
+    for (int i = 0; i < MILLION; i++) {
+        if (pop_number(&queue) != i) fail();
+    }
+    free(entries);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_empty_queue_gives_null),
+        cmocka_unit_test(nodes_come_out_by_key),
+        cmocka_unit_test(equal_keys_come_out_in_order_of_arrival),
+        cmocka_unit_test(the_extreme_keys_are_keys_like_others),
+        cmocka_unit_test(peek_shows_what_pop_returns),
+        cmocka_unit_test(any_node_may_be_removed_and_the_order_stands),
+        cmocka_unit_test(a_node_knows_whether_it_is_in_a_queue),
+        cmocka_unit_test(a_node_that_comes_back_stands_behind_its_equals),
+        cmocka_unit_test(a_million_nodes_come_out_sorted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,373 @@
+/* test_signals.c -- signals as callbacks, and what is left behind without them.
+ *
+ * `raise` makes a signal pend for this thread at once, so nothing here need wait. */
+#include "tests/job.h"
+#include "tests/kernel.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+struct fixture {
+    struct poller poller;
+    struct handle_queue ready;
+    struct signals signals;
+    struct log log;
+    struct job a, b;
+    sigset_t mask; /* of the thread, before the test */
+    int descriptors;
+};
+
+static struct fixture *f; /* of the test that runs */
+
+static int set_up(void **state) {
+    f = calloc(1, sizeof *f);
+    *state = f;
+    if (f == NULL || poller_init(&f->poller) < 0) return -1;
+    handle_queue_init(&f->ready);
+    signals_init(&f->signals, &f->poller, &f->ready);
+    job_init(&f->a, 'a', &f->log);
+    job_init(&f->b, 'b', &f->log);
+    pthread_sigmask(SIG_SETMASK, NULL, &f->mask);
+    kernel = (struct kernel){.creates = 0};
+    f->descriptors = open_descriptors();
+    return 0;
+}
+
+/* Each test must leave the mask and the descriptors as they were. */
+static int tear_down(void **state) {
+    signals_close(&f->signals);
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    int differing = 0;
+    for (int signal = 1; signal < SIGNAL_LIMIT; signal++) {
+        if (sigismember(&mask, signal) != sigismember(&f->mask, signal)) differing++;
+    }
+    int descriptors = open_descriptors() - f->descriptors;
+    size_t watches = f->poller.watches;
+    poller_close(&f->poller);
+    free(*state);
+    return differing == 0 && descriptors == 0 && watches == 0 ? 0 : -1;
+}
+
+static void start(int signal, struct job *job) {
+    assert_int_equal(signals_start(&f->signals, signal, &job->timer.handle), 0);
+}
+
+static struct job *stop(int signal) {
+    struct handle *handle = signals_stop(&f->signals, signal);
+    if (handle == NULL) return NULL;
+    return container_of(container_of(handle, struct timer, handle), struct job, timer);
+}
+
+static void send(int signal) {
+    assert_int_equal(raise(signal), 0);
+}
+
+/* Runs whatever the signals that came have queued, and compares. */
+#define assert_ran(names)                                    \
+    assert_true(poller_wait(&f->poller, 0, &f->ready) >= 0), \
+        run_all(&f->ready), assert_logged(&f->log, (names))
+
+static bool is_blocked(int signal) {
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    return sigismember(&mask, signal) == 1;
+}
+
+static void a_signal_runs_its_handle(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    assert_ran("");
+    send(SIGUSR1);
+    assert_ran("a");
+    assert_ran("");
+    send(SIGUSR1);
+    assert_ran("a");
+}
+
+static void two_signals_run_their_own_handles(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    start(SIGUSR2, &f->b);
+    send(SIGUSR2);
+    assert_ran("b");
+    send(SIGUSR1);
+    assert_ran("a");
+    send(SIGUSR1);
+    send(SIGUSR2);
+    assert_ran("ab");
+}
+
+static void one_handle_may_serve_two_signals(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    start(SIGUSR2, &f->a);
+    send(SIGUSR1);
+    send(SIGUSR2);
+    assert_ran("a");
+}
+
+static void signals_that_come_before_the_handle_runs_are_one(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    for (int i = 0; i < 3; i++) send(SIGUSR1);
+    assert_ran("a");
+    start(SIGRTMIN, &f->b); /* these the kernel keeps apart */
+    for (int i = 0; i < 40; i++) send(SIGRTMIN);
+    assert_ran("b");
+    assert_ran("");
+}
+
+static void the_highest_signal_is_one_like_others(void **state) {
+    (void)state;
+    start(SIGRTMAX, &f->a);
+    send(SIGRTMAX);
+    assert_ran("a");
+}
+
+static void what_is_no_signal_is_refused(void **state) {
+    (void)state;
+    const int refused[] = {0, -1, INT32_MIN, 65, INT32_MAX, SIGKILL, SIGSTOP, 32 /* the C library's */};
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        assert_int_equal(signals_start(&f->signals, refused[i], &f->a.timer.handle), -EINVAL);
+        assert_null(stop(refused[i]));
+    }
+    assert_int_equal(f->signals.count, 0);
+    assert_int_equal(open_descriptors(), f->descriptors);
+}
+
+static void a_second_handler_replaces_the_first(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    start(SIGUSR1, &f->b);
+    assert_int_equal(f->signals.count, 1);
+    send(SIGUSR1);
+    assert_ran("b");
+    assert_ptr_equal(stop(SIGUSR1), &f->b);
+    assert_null(stop(SIGUSR1));
+}
+
+/* Lets the signal's handle be queued, but not run. */
+static void send_until_queued(int signal, struct job *job) {
+    send(signal);
+    assert_int_equal(poller_wait(&f->poller, 0, &f->ready), 1);
+    struct handle *reader = handle_pop(&f->ready);
+    reader->run(reader);
+    assert_true(handle_queued(&job->timer.handle));
+}
+
+static void a_replacement_answers_the_signal_that_had_come(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    send_until_queued(SIGUSR1, &f->a);
+    start(SIGUSR1, &f->b);
+    assert_false(handle_queued(&f->a.timer.handle));
+    assert_ran("b");
+    send_until_queued(SIGUSR1, &f->b);
+    start(SIGUSR1, &f->b); /* by itself */
+    assert_ran("b");
+}
+
+static void a_stopped_signal_no_longer_runs_its_handle(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    start(SIGUSR2, &f->b);
+    send_until_queued(SIGUSR1, &f->a);
+    assert_ptr_equal(stop(SIGUSR1), &f->a);
+    assert_ran("");
+    send(SIGUSR2);
+    assert_ran("b");
+}
+
+static void stopping_restores_the_mask(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    start(SIGUSR2, &f->b);
+    assert_true(is_blocked(SIGUSR1) && is_blocked(SIGUSR2));
+    stop(SIGUSR1);
+    assert_false(is_blocked(SIGUSR1));
+    assert_true(is_blocked(SIGUSR2));
+    stop(SIGUSR2);
+    assert_false(is_blocked(SIGUSR2));
+}
+
+static void a_signal_that_was_blocked_before_stays_blocked(void **state) {
+    (void)state;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    start(SIGUSR1, &f->a);
+    start(SIGUSR2, &f->b);
+    sigset_t child;
+    signals_original_mask(&f->signals, &child);
+    assert_int_equal(sigismember(&child, SIGUSR1), 1);
+    assert_int_equal(sigismember(&child, SIGUSR2), 0);
+    stop(SIGUSR1);
+    stop(SIGUSR2);
+    assert_true(is_blocked(SIGUSR1));
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    start(SIGUSR1, &f->a); /* what was before is forgotten */
+    stop(SIGUSR1);
+    assert_false(is_blocked(SIGUSR1));
+}
+
+static void children_can_be_given_the_mask_without_our_blocks(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    start(SIGTERM, &f->b);
+    sigset_t child;
+    signals_original_mask(&f->signals, &child);
+    for (int signal = 1; signal < SIGNAL_LIMIT; signal++) {
+        assert_int_equal(sigismember(&child, signal), sigismember(&f->mask, signal));
+    }
+    assert_true(is_blocked(SIGUSR1));
+}
+
+static volatile sig_atomic_t delivered;
+
+static void count_delivered(int signal) {
+    (void)signal;
+    delivered++;
+}
+
+static void a_signal_that_pends_when_stopped_is_delivered_as_before(void **state) {
+    (void)state;
+    struct sigaction action = {.sa_handler = count_delivered}, before;
+    sigaction(SIGUSR1, &action, &before);
+    delivered = 0;
+    start(SIGUSR1, &f->a);
+    send(SIGUSR1);
+    assert_int_equal(delivered, 0);
+    stop(SIGUSR1);
+    assert_int_equal(delivered, 1);
+    assert_ran("");
+    send(SIGUSR1);
+    assert_int_equal(delivered, 2);
+    sigaction(SIGUSR1, &before, NULL);
+}
+
+static void one_that_pends_when_the_other_stops_is_still_ours(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    start(SIGUSR2, &f->b);
+    send(SIGUSR2);
+    stop(SIGUSR1);
+    assert_ran("b");
+}
+
+static void the_descriptor_is_open_only_while_there_is_a_handler(void **state) {
+    (void)state;
+    assert_int_equal(open_descriptors(), f->descriptors);
+    for (int i = 0; i < 3; i++) {
+        start(SIGUSR1, &f->a);
+        start(SIGUSR2, &f->b);
+        assert_int_equal(open_descriptors(), f->descriptors + 1);
+        assert_int_equal(fcntl(f->signals.watch.fd, F_GETFD), FD_CLOEXEC);
+        send(SIGUSR1);
+        assert_ran("a");
+        stop(SIGUSR2);
+        stop(SIGUSR1);
+        assert_int_equal(open_descriptors(), f->descriptors);
+        assert_int_equal(f->poller.watches, 0);
+    }
+}
+
+static void stop_this(struct job *job) {
+    (void)job;
+    stop(SIGUSR1);
+}
+
+static void stop_both(struct job *job) {
+    (void)job;
+    stop(SIGUSR1);
+    stop(SIGUSR2);
+}
+
+static void a_callback_may_stop_its_own_signal_and_others(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    f->a.then = stop_this;
+    send(SIGUSR1);
+    assert_ran("a");
+    assert_false(is_blocked(SIGUSR1));
+    start(SIGUSR1, &f->a);
+    start(SIGUSR2, &f->b);
+    f->a.then = stop_both;
+    send(SIGUSR1);
+    send(SIGUSR2);
+    assert_ran("a"); /* b stood behind it */
+    assert_int_equal(f->signals.count, 0);
+}
+
+static void a_start_that_fails_leaves_nothing(void **state) {
+    (void)state;
+    struct rlimit limit = leave_descriptors(0);
+    int result = signals_start(&f->signals, SIGUSR1, &f->a.timer.handle);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    assert_int_equal(result, -EMFILE);
+    kernel.fail_control = ENOMEM;
+    result = signals_start(&f->signals, SIGUSR1, &f->a.timer.handle);
+    assert_int_equal(result, -ENOMEM);
+    assert_false(is_blocked(SIGUSR1));
+    assert_int_equal(open_descriptors(), f->descriptors);
+    assert_int_equal(f->signals.count, 0);
+    start(SIGUSR2, &f->b);
+    assert_int_equal(sigismember(&f->signals.watched, SIGUSR1), 0);
+}
+
+static void closing_stops_all_and_may_come_twice(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    start(SIGUSR2, &f->b);
+    send_until_queued(SIGUSR1, &f->a);
+    signals_close(&f->signals);
+    assert_false(is_blocked(SIGUSR1) || is_blocked(SIGUSR2));
+    assert_int_equal(open_descriptors(), f->descriptors);
+    signals_close(&f->signals);
+    assert_ran("");
+}
+
+static void *send_to(void *thread) {
+    pthread_kill(*(pthread_t *)thread, SIGUSR1);
+    return NULL;
+}
+
+static void a_signal_ends_a_wait(void **state) {
+    (void)state;
+    start(SIGUSR1, &f->a);
+    pthread_t self = pthread_self(), sender;
+    assert_int_equal(pthread_create(&sender, NULL, send_to, &self), 0);
+    assert_int_equal(poller_wait(&f->poller, -1, &f->ready), 1);
+    run_all(&f->ready);
+    assert_logged(&f->log, "a");
+    pthread_join(sender, NULL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(a_signal_runs_its_handle),
+        TEST(two_signals_run_their_own_handles),
+        TEST(one_handle_may_serve_two_signals),
+        TEST(signals_that_come_before_the_handle_runs_are_one),
+        TEST(the_highest_signal_is_one_like_others),
+        TEST(what_is_no_signal_is_refused),
+        TEST(a_second_handler_replaces_the_first),
+        TEST(a_replacement_answers_the_signal_that_had_come),
+        TEST(a_stopped_signal_no_longer_runs_its_handle),
+        TEST(stopping_restores_the_mask),
+        TEST(a_signal_that_was_blocked_before_stays_blocked),
+        TEST(children_can_be_given_the_mask_without_our_blocks),
+        TEST(a_signal_that_pends_when_stopped_is_delivered_as_before),
+        TEST(one_that_pends_when_the_other_stops_is_still_ours),
+        TEST(the_descriptor_is_open_only_while_there_is_a_handler),
+        TEST(a_callback_may_stop_its_own_signal_and_others),
+        TEST(a_start_that_fails_leaves_nothing),
+        TEST(closing_stops_all_and_may_come_twice),
+        TEST(a_signal_ends_a_wait),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
