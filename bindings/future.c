@@ -253,7 +253,7 @@ static int future_set_result(lua_State *L) {
 static int future_set_exception(lua_State *L) {
     check_not_task(L, "set_exception");
     struct l_future *future = check_pending(L);
-    luaL_checkany(L, 2);
+    luaL_argcheck(L, !lua_isnoneornil(L, 2), 2, "an error expected, got nil");
     lua_settop(L, 2);
     bool cancelled = l_is_cancelled(L, future->rt, 2);
     lua_setiuservalue(L, 1, L_FUTURE_RESULT);

@@ -5,6 +5,7 @@
  * run or is cancelled. */
 #include "bindings/handle.h"
 
+#include "bindings/context.h"
 #include "bindings/task.h"
 
 #include <math.h>
@@ -22,8 +23,13 @@ static void handle_run(struct handle *core) {
         handle->loop = NULL;
     }
     lua_checkstack(L, handle->arguments + LUA_MINSTACK); /* held since l_handle_new */
+    if (handle->has_context) {
+        lua_getiuservalue(L, self, handle->arguments + 2);
+        l_context_swap(L, loop->rt); /* the former one stays here until afterwards */
+    }
     for (int i = 1; i <= handle->arguments + 1; i++) lua_getiuservalue(L, self, i);
     l_loop_call(loop, handle->arguments, "Exception in callback", "handle", self);
+    if (handle->has_context) l_context_swap(L, loop->rt);
     lua_settop(L, self - 1);
 }
 
@@ -54,7 +60,13 @@ struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_
     int arguments = lua_gettop(L) - first;
     luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
     struct l_handle *handle =
-        l_newobject(L, rt, kind == L_AT ? L_TIMER_HANDLE : L_HANDLE, sizeof *handle, arguments + 1);
+        l_newobject(L, rt, kind == L_AT ? L_TIMER_HANDLE : L_HANDLE, sizeof *handle,
+                    arguments + 1 + rt->context_set);
+    if (rt->context_set) {
+        handle->has_context = true;
+        l_context_push(L, rt);
+        lua_setiuservalue(L, -2, arguments + 2);
+    }
     handle->kind = kind;
     handle->arguments = arguments;
     timer_init(&handle->timer, handle_run);

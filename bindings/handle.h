@@ -6,13 +6,14 @@
 
 enum l_handle_kind { L_SOON, L_AT, L_PRIORITY, L_DONE_CALLBACK, L_SIGNAL };
 
-/* The function and its arguments are the userdata's user values, 1 to 1 + arguments. */
+/* The function and its arguments are the userdata's user values, 1 to 1 + arguments; behind
+ * them, if it has one, the context. */
 struct l_handle {
     struct l_loop *loop; /* NULL when it has run, was cancelled, or its loop was closed */
     int slot;            /* its anchor */
     int arguments;
     enum l_handle_kind kind;
-    bool cancelled;
+    bool cancelled, has_context;
     struct timer timer;
 };
 
@@ -38,6 +39,7 @@ struct l_watch {
     struct watch watch;
     struct l_loop *loop;
     int slot, arguments;
+    bool passive; /* of a listener */
 };
 
 /* Argument checks: a descriptor (number, Lua file, or object with fileno or getfd), and

@@ -11,8 +11,15 @@ int l_main_raise(lua_State *L, struct l_runtime *rt) {
     return l_error_raise(L, rt, "CancelledError", "interrupted");
 }
 
-bool l_main_waits(const struct l_runtime *rt) {
-    return rt->running != NULL;
+lua_State *l_main_running(const struct l_runtime *rt) {
+    if (rt->main == NULL || rt->current != rt->main) return NULL;
+    return rt->coroutine != NULL ? rt->coroutine : rt->main->coroutine;
+}
+
+void l_main_abandon(struct l_runtime *rt) {
+    rt->current = rt->main = NULL;
+    rt->coroutine = NULL;
+    rt->running = NULL;
 }
 
 void l_main_interrupt(struct l_runtime *rt) {
@@ -24,7 +31,7 @@ void l_main_interrupt(struct l_runtime *rt) {
     }
 }
 
-/* main task -> cancelled */
+/* task -> cancelled */
 static int cancel_main(lua_State *L) {
     lua_pushliteral(L, "interrupted");
     lua_insert(L, 1);
@@ -36,15 +43,70 @@ static int cancel_main(lua_State *L) {
 static void interrupt(struct handle *handle) {
     struct l_runtime *rt = container_of(handle, struct l_runtime, interrupt);
     struct l_loop *loop = rt->running;
+    lua_State *L = loop->L;
+    int top = lua_gettop(L);
     rt->interrupt_sent = false;
-    if (rt->main == NULL || rt->main->future.loop != loop) {
-        loop_stop(&loop->loop); /* l_loop_run_until raises */
-        return;
+    if (!rt->interrupt_pending) return; /* it was raised meanwhile */
+    lua_pushcfunction(L, cancel_main);
+    l_pushhook(L, rt, "interrupt_task"); /* lh.run's, if the script has called that */
+    if (l_test(L, rt, -1, L_TASK) == NULL) {
+        lua_pop(L, 1);
+        if (rt->main == NULL || rt->main->future.loop != loop) {
+            lua_settop(L, top);
+            loop_stop(&loop->loop); /* l_loop_run_until raises */
+            return;
+        }
+        l_task_push(L, rt->main);
     }
     rt->interrupt_pending = false;
-    lua_pushcfunction(loop->L, cancel_main);
-    l_task_push(loop->L, rt->main);
-    if (lua_pcall(loop->L, 1, 0, 0) != LUA_OK) lua_pop(loop->L, 1);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_settop(L, top);
+}
+
+/* take_interrupt(): whether there was one, which is then over */
+static int take_interrupt(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    lua_pushboolean(L, rt->interrupted);
+    rt->interrupted = rt->interrupt_pending = false;
+    if (rt->main != NULL) rt->main->cancelling = 0;
+    return 1;
+}
+
+/* ---- the body ---- */
+
+enum { HANDLER = 2, NEXT, FAILURE };
+enum { ASKED, ASKED_AFTER_FAILURE, RAN };
+
+/* Task, message handler, next, the last failure; then what next answered or the function
+ * returned.  Nothing of ours but this one function stands below what next has us call. */
+static int go_on(lua_State *L, int status, lua_KContext step) {
+    for (;;) {
+        bool ok = status == LUA_OK || status == LUA_YIELD;
+        if (step == RAN) {
+            if (!ok) {
+                lua_pushvalue(L, -1);
+                lua_replace(L, FAILURE);
+            }
+            luaL_checkstack(L, LUA_MINSTACK, "too many results");
+            lua_pushvalue(L, NEXT);
+            lua_pushboolean(L, ok);
+            lua_rotate(L, FAILURE + 1, 2);
+            step = ok ? ASKED : ASKED_AFTER_FAILURE;
+        } else if (ok && !lua_isnoneornil(L, FAILURE + 1)) {
+            step = RAN;
+        } else {
+            if (ok && step == ASKED_AFTER_FAILURE) {
+                lua_settop(L, FAILURE);
+                status = LUA_ERRRUN;
+            }
+            return l_task_body_done(L, status, 0);
+        }
+        status = lua_pcallk(L, lua_gettop(L) - FAILURE - 1, LUA_MULTRET, HANDLER, step, go_on);
+    }
+}
+
+static int main_body(lua_State *L) {
+    lua_settop(L, FAILURE);
+    return go_on(L, LUA_OK, RAN);
 }
 
 /* ---- running ---- */
@@ -145,8 +207,10 @@ static int conclude(lua_State *L, struct l_runtime *rt, struct l_task *task) {
 /* function, arguments -> exit status */
 static int main_protected(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
-    struct l_task *task = l_task_new(L, rt, 1, 0);
+    struct l_task *task = l_task_new(L, rt, 1, 1);
     rt->main = task;
+    lua_pushcfunction(task->coroutine, main_body);
+    lua_replace(task->coroutine, 1);
     handle_init(&rt->interrupt, interrupt);
     l_pushshared(L, rt, L_SHARED_SCRATCH);
     lua_pushvalue(L, 1);
@@ -185,6 +249,10 @@ static int main_protected(lua_State *L) {
 
 int l_main_run(lua_State *L, struct l_runtime *rt, int arguments) {
     int base = lua_gettop(L) - arguments;
+    l_pushshared(L, rt, L_SHARED_HOOKS);
+    l_pushfunction(L, rt, take_interrupt);
+    lua_setfield(L, -2, "take_interrupt");
+    lua_pop(L, 1);
     l_pushfunction(L, rt, main_protected);
     lua_insert(L, base);
     int status = 1;

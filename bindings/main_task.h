@@ -5,7 +5,9 @@
 #include "bindings/runtime.h"
 
 /* Makes the main task of the function and the arguments on top of the main state,
- * which it pops.  Runs it: until its first wait on its own, then the loop that it waits
+ * which it pops: next(true) -> a function and its arguments, which are called in place of
+ * it; then next(true, results...) or next(false, error), until it answers nothing.  If
+ * the last one failed, so has the script.  Runs it: until its first wait on its own, then the loop that it waits
  * on until it is done; then the current loop until no task, timer, reader or writer is
  * left.  A script that fails or is interrupted has what is left cancelled and awaited.
  * Errors are printed by the hook print_main_error(error, story).  Returns the exit
@@ -16,9 +18,12 @@ int l_main_run(lua_State *L, struct l_runtime *rt, int arguments);
  * that the script runs itself is ended with a CancelledError. */
 void l_main_interrupt(struct l_runtime *rt);
 
-/* Whether the main task (or a loop that it runs) waits, so that l_main_interrupt will
- * reach it; if not, a hook should call l_main_raise. */
-bool l_main_waits(const struct l_runtime *rt);
+/* The coroutine in which the main task's code runs at this moment, for a hook that calls
+ * l_main_raise; NULL if it waits, where l_main_interrupt reaches it. */
+lua_State *l_main_running(const struct l_runtime *rt);
+
+/* Before lua_close inside the main task, which will not come back. */
+void l_main_abandon(struct l_runtime *rt);
 
 /* Raises the CancelledError of an interrupt in the running code. */
 int l_main_raise(lua_State *L, struct l_runtime *rt);

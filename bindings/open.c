@@ -1,6 +1,7 @@
 /* open.c -- the list of modules. */
 #include "bindings/open.h"
 
+#include "bindings/context.h"
 #include "bindings/error.h"
 #include "bindings/handle.h"
 #include "bindings/scripts.h"
@@ -15,9 +16,12 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_taskobject_open(L, rt);
     l_loop_open(L, rt);
     l_wait_open(L, rt);
+    l_context_open(L, rt);
     l_coroutine_open(L, rt);
     l_sync_open(L, rt);
     l_queue_open(L, rt);
+    l_stream_open(L, rt);
+    l_socket_open(L, rt);
 }
 
 /* The loader of an embedded script; its number is the upvalue. */
@@ -76,5 +80,6 @@ int luaopen_loophost(lua_State *L) {
 struct l_runtime *l_open_host(lua_State *L) {
     struct l_runtime *rt = open_library(L);
     l_coroutine_replace_globals(L, rt);
+    l_require_replace_global(L, rt);
     return rt;
 }

@@ -10,9 +10,14 @@ void l_taskobject_open(lua_State *L, struct l_runtime *rt);
 void l_coroutine_open(lua_State *L, struct l_runtime *rt);
 void l_sync_open(lua_State *L, struct l_runtime *rt);
 void l_queue_open(lua_State *L, struct l_runtime *rt);
+void l_stream_open(lua_State *L, struct l_runtime *rt);
+void l_socket_open(lua_State *L, struct l_runtime *rt);
 
 /* pcall, xpcall and coroutine become ours, for everybody. */
 void l_coroutine_replace_globals(lua_State *L, struct l_runtime *rt);
+
+/* require becomes ours. */
+void l_require_replace_global(lua_State *L, struct l_runtime *rt);
 
 /* require "loophost" in any Lua 5.4: returns the module. */
 LUAMOD_API __attribute__((visibility("default"))) int luaopen_loophost(lua_State *L);

@@ -91,6 +91,16 @@ static const char *type_name(enum l_type type) {
     case L_FUTURE: return "Future";
     case L_TASK: return "Task";
     case L_SLEEP: return "Sleep";
+    case L_STREAM: return "stream";
+    case L_LISTENER: return "listener";
+    case L_LOCK: return "Lock";
+    case L_EVENT: return "Event";
+    case L_CONDITION: return "Condition";
+    case L_SEMAPHORE: return "Semaphore";
+    case L_BOUNDED_SEMAPHORE: return "BoundedSemaphore";
+    case L_QUEUE: return "Queue";
+    case L_PRIORITY_QUEUE: return "PriorityQueue";
+    case L_LIFO_QUEUE: return "LifoQueue";
     case L_TYPE_COUNT: break;
     }
     return "?";

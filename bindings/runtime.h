@@ -23,6 +23,16 @@ enum l_type {
     L_FUTURE,
     L_TASK,
     L_SLEEP,
+    L_STREAM,
+    L_LISTENER,
+    L_LOCK,
+    L_EVENT,
+    L_CONDITION,
+    L_SEMAPHORE,
+    L_BOUNDED_SEMAPHORE,
+    L_QUEUE,
+    L_PRIORITY_QUEUE,
+    L_LIFO_QUEUE,
     L_TYPE_COUNT,
 };
 
@@ -31,11 +41,13 @@ struct l_runtime {
     lua_State *coroutine;    /* the coroutine in which that task may wait */
     struct l_loop *running;  /* the loop that runs, or NULL */
     struct l_task *main;     /* the host's main task until it is done, or NULL */
+    char *scratch;           /* memory that reads go to first; see stream.c */
+    unsigned immediate;      /* operations of this step that could have waited but did not */
     bool passing;            /* a wait is on its way up from `coroutine` to the step */
     const void *metatables[L_TYPE_COUNT];
     struct handle interrupt; /* cancels the main task; queued by a signal handler */
     volatile bool interrupted, interrupt_pending, interrupt_sent;
-    bool context_set;        /* some ContextVar was ever set: tasks inherit */
+    bool context_set;        /* some ContextVar was ever set: see context.h */
     lua_Integer tasks_named; /* so far, as Task-N */
     const void *cancelled_error; /* the metatable of CancelledError */
 };

@@ -8,6 +8,7 @@
  * (with a mark in the lowest bit); any other, nothing. */
 #include "bindings/task.h"
 
+#include "bindings/context.h"
 #include "bindings/error.h"
 #include "bindings/handle.h"
 
@@ -140,10 +141,12 @@ static void keep_failure(lua_State *L, struct l_task *task) {
     l_future_guard(L, 1, &task->future);
 }
 
-static int body_done(lua_State *L, int status, lua_KContext context) {
+int l_task_body_done(lua_State *L, int status, lua_KContext context) {
     struct l_task *task = lua_touserdata(L, 1);
     (void)context;
-    if (status == LUA_OK || status == LUA_YIELD) {
+    if (task->must_cancel && (status == LUA_OK || status == LUA_YIELD)) {
+        task->outcome = L_CANCELLED; /* too late to raise it; its message is kept */
+    } else if (status == LUA_OK || status == LUA_YIELD) {
         task->outcome = L_FINISHED;
         l_future_store_results(L, 1, &task->future, lua_gettop(L) - 2);
     } else {
@@ -161,8 +164,8 @@ static int body_error(lua_State *L) {
 
 /* task, message handler, body, arguments */
 static int task_main(lua_State *L) {
-    int status = lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, 0, body_done);
-    return body_done(L, status, 0);
+    int status = lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, 0, l_task_body_done);
+    return l_task_body_done(L, status, 0);
 }
 
 /* ---- the end of a task ---- */
@@ -184,7 +187,7 @@ static void finish(struct l_loop *loop, struct l_task *task) {
     lua_State *L = loop->L;
     int slot = task->slot;
     *owner_of(task->coroutine) = TASK_DONE;
-    if (task->must_cancel && task->outcome == L_FINISHED) task->outcome = L_CANCELLED;
+    l_task_leave_line(task); /* it still stands there only if it was broken off */
     if (task->future.functions == 0 && loop->overrides == 0) {
         l_future_settle(L, 0, &task->future, task->outcome);
     } else {
@@ -280,6 +283,7 @@ static int resume(lua_State *L, struct l_task *task) {
     task->can_throw = false;
     rt->current = task;
     rt->coroutine = coroutine;
+    rt->immediate = 0;
 #ifdef LOOPHOST_STRESS
     lua_gc(L, LUA_GCCOLLECT);
 #endif
@@ -381,10 +385,14 @@ static lua_State *push_coroutine(lua_State *L, struct l_runtime *rt, int index) 
     return coroutine;
 }
 
+/* The creator is the script's function nearest to the level, not the library's. */
 static void note_creator(lua_State *L, int index, struct l_task *task, int level) {
     lua_Debug info;
-    if (!lua_getstack(L, level, &info)) return;
-    lua_getinfo(L, "fl", &info);
+    do {
+        if (!lua_getstack(L, level++, &info)) return;
+        lua_getinfo(L, "Sl", &info);
+    } while (info.source[0] == '@' && strncmp(info.source, "@loophost/", 10) == 0);
+    lua_getinfo(L, "f", &info);
     task->created_line = info.currentline;
     lua_setiuservalue(L, index, L_TASK_CREATOR);
 }
@@ -414,9 +422,8 @@ struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int cal
     lua_xmove(L, coroutine, arguments);
     lua_settop(L, first);
     if (rt->context_set) {
-        l_pushhook(L, rt, "inherit_context");
-        lua_pushvalue(L, first);
-        lua_call(L, 1, 0);
+        l_context_push(L, rt);
+        l_future_setextra(L, first, L_EXTRA_CONTEXT);
     }
     return task;
 }
@@ -429,7 +436,20 @@ void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_l
     lua_setiuservalue(L, -2, L_FUTURE_LOOP);
     loop->tasks++;
     loop->loop.metrics.tasks_created++;
-    if (!task->started) schedule(L, task);
+    if (task->started) return;
+    if ((loop->overrides & (L_OVERRIDE_CALL_SOON | L_OVERRIDE_CALL_PRIORITY)) == 0) {
+        schedule(L, task);
+        return;
+    }
+    task->by_method = true;
+    lua_pushcfunction(L, call_method);
+    lua_pushvalue(L, -2);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) { /* as if there had been no task */
+        loop->tasks--;
+        task->by_method = false;
+        l_unanchor_at(L, loop_index, loop, task->slot);
+        lua_error(L);
+    }
 }
 
 void l_task_detach(struct l_task *task) {
@@ -439,6 +459,7 @@ void l_task_detach(struct l_task *task) {
         pqueue_remove(sleeping ? &loop->timers : &loop->priority, &task->timer.node);
     }
     if (handle_queued(&task->timer.handle)) handle_unlink(&task->timer.handle);
+    l_task_leave_line(task);
     task->by_method = false;
     if (task == task->future.rt->main) task->future.loop = NULL;
 }
@@ -513,14 +534,19 @@ struct l_task *l_task_may_wait(lua_State *L, struct l_runtime *rt, const char *w
     return task;
 }
 
-int l_task_wait(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
-                lua_KFunction continuation) {
+int l_task_wait_k(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
+                  lua_KContext context, lua_KFunction continuation) {
     task->wait = wait;
     task->wait_on = wait_on;
     task->leaf = L;
     task->can_throw = true;
     task->future.rt->passing = true;
-    return lua_yieldk(L, 0, 0, continuation);
+    return lua_yieldk(L, 0, context, continuation);
+}
+
+int l_task_wait(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
+                lua_KFunction continuation) {
+    return l_task_wait_k(L, task, wait, wait_on, 0, continuation);
 }
 
 int l_task_wait_turn(lua_State *L, struct l_task *task, lua_KFunction continuation) {

@@ -28,6 +28,7 @@ struct l_task {
     struct l_future future;
     struct timer timer;        /* its handle is the step, or stands in what the task waits
                                   for; its node is a sleep's deadline or the priority */
+    struct handle place;       /* in line for a lock or the like, until it has run again */
     lua_State *coroutine;      /* user value L_TASK_COROUTINE keeps it alive */
     lua_State *leaf;           /* where it waits: the innermost coroutine */
     const struct l_wait *wait; /* NULL: ready, running or done */
@@ -64,6 +65,10 @@ struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int cal
  * turn; the main task, which runs already, is from now on woken by that loop. */
 void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_loop *loop);
 
+/* How a body ends, with its results or its error above index 2: for the one body that is
+ * not called by the usual function (main_task.c).  task, message handler, ... */
+int l_task_body_done(lua_State *L, int status, lua_KContext context);
+
 /* The task that may wait here, or an error that says why `what` cannot wait.  A main
  * task that waits for the first time is put on `loop`, or if NULL on the current one. */
 struct l_task *l_task_may_wait(lua_State *L, struct l_runtime *rt, const char *what,
@@ -76,6 +81,8 @@ void l_task_bind_main(lua_State *L, struct l_task *task);
  * l_task_resumed, which raises the cancellation if there is one. */
 int l_task_wait(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
                 lua_KFunction continuation);
+int l_task_wait_k(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
+                  lua_KContext context, lua_KFunction continuation);
 void l_task_resumed(lua_State *L, struct l_runtime *rt);
 
 /* Suspends the running task until the next turn. */
@@ -91,6 +98,11 @@ int l_task_await_done(lua_State *L, int status, lua_KContext context);
 
 /* Whether it waits for a future, which then is at index 1 of its leaf. */
 bool l_task_awaits_future(const struct l_task *task);
+
+/* Takes the task out of the line in which it stands, if any. */
+static inline void l_task_leave_line(struct l_task *task) {
+    if (handle_queued(&task->place)) handle_unlink(&task->place);
+}
 
 /* Ends the task's wait and schedules its step.  Never raises. */
 void l_task_wake(lua_State *L, struct l_task *task);

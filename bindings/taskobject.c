@@ -189,14 +189,7 @@ static int set_extra(lua_State *L) {
     l_future_check(L, 1);
     int key = L_EXTRA_CALLBACKS + luaL_checkoption(L, 2, NULL, extra_names);
     lua_settop(L, 3);
-    if (key == L_EXTRA_CONTEXT) l_runtime(L)->context_set = true;
     l_future_setextra(L, 1, key);
-    return 0;
-}
-
-/* use_context(): from now on new tasks are given to the hook inherit_context */
-static int use_context(lua_State *L) {
-    l_runtime(L)->context_set = true;
     return 0;
 }
 
@@ -215,6 +208,12 @@ static int detach(lua_State *L) {
     lua_getiuservalue(L, 1, L_FUTURE_LOOP);
     l_unanchor_at(L, 2, loop, task->slot);
     return 0;
+}
+
+/* take_cause(error): the future whose error this is, if it was raised by a wait */
+static int take_cause(lua_State *L) {
+    l_take_cause(L, l_runtime(L), 1);
+    return 1;
 }
 
 void l_taskobject_open(lua_State *L, struct l_runtime *rt) {
@@ -236,8 +235,8 @@ void l_taskobject_open(lua_State *L, struct l_runtime *rt) {
                                      {"task_awaiters", task_awaiters},
                                      {"get", get_extra},
                                      {"set", set_extra},
-                                     {"use_context", use_context},
                                      {"take_traceback", take_traceback},
+                                     {"take_cause", take_cause},
                                      {"detach", detach},
                                      {NULL, NULL}};
     l_newtype(L, rt, L_TASK, "Task", l_future_methods);

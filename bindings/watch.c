@@ -23,8 +23,8 @@ static void watch_run(struct handle *core) {
 /* A descriptor: a number, a Lua file, or anything with a method fileno or getfd
  * (LuaSocket). */
 int l_checkfd(lua_State *L, int arg) {
-    if (lua_isinteger(L, arg)) {
-        lua_Integer fd = lua_tointeger(L, arg);
+    if (lua_type(L, arg) == LUA_TNUMBER) { /* LuaSocket's are floats */
+        lua_Integer fd = luaL_checkinteger(L, arg);
         luaL_argcheck(L, fd >= 0 && fd <= INT32_MAX, arg, "invalid file descriptor");
         return (int)fd;
     }
@@ -39,11 +39,12 @@ int l_checkfd(lua_State *L, int arg) {
         if (lua_getfield(L, arg, methods[i]) != LUA_TNIL) {
             lua_pushvalue(L, arg);
             lua_call(L, 1, 1);
-            luaL_argcheck(L, lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 0, arg,
+            int is_number = 0;
+            lua_Integer fd = lua_tointegerx(L, -1, &is_number);
+            luaL_argcheck(L, is_number && fd >= 0 && fd <= INT32_MAX, arg,
                           "invalid file descriptor");
-            int fd = (int)lua_tointeger(L, -1);
             lua_pop(L, 1);
-            return fd;
+            return (int)fd;
         }
         lua_pop(L, 1);
     }
@@ -55,7 +56,11 @@ static void drop_watch(lua_State *L, struct l_loop *loop, struct l_watch *watch)
     if (handle_queued(&watch->watch.handle)) handle_unlink(&watch->watch.handle);
     poller_stop(&loop->loop.poller, &watch->watch);
     l_unanchor_at(L, 1, loop, watch->slot);
-    loop->loop.outstanding--;
+    if (watch->passive) {
+        loop->loop.listening--;
+    } else {
+        loop->loop.outstanding--;
+    }
 }
 
 static struct l_watch *find_watch(struct l_loop *loop, int fd, enum poll_direction direction) {
@@ -85,7 +90,12 @@ static int add_watch(lua_State *L, enum poll_direction direction, const char *ev
         return luaL_argerror(L, 2,
                              lua_pushfstring(L, "%s (descriptor %d)", strerror(-result), fd));
     }
-    loop->loop.outstanding++;
+    watch->passive = l_test(L, loop->rt, 2, L_LISTENER) != NULL;
+    if (watch->passive) { /* virtual time does not wait for connections from outside */
+        loop->loop.listening++;
+    } else {
+        loop->loop.outstanding++;
+    }
     if (loop->loop.trace.on) {
         trace_add(&loop->loop.trace, loop_now(&loop->loop), event, "fd=%d", fd);
     }

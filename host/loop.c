@@ -68,7 +68,6 @@ int loop_init(struct loop *loop, enum clock_kind clock) {
 }
 
 void loop_close(struct loop *loop) {
-    assert(!handle_queued(&loop->turn_end));
     while (atomic_load(&loop->pushing) > 0) sched_yield();
     drain_inbox(loop);
     while (handle_pop(&loop->ready) != NULL) continue;
@@ -202,28 +201,34 @@ static size_t ready_this_turn(const struct loop *loop) {
 }
 
 /* The turn's end is a mark in the ready queue.  Priority callbacks that come up during
- * the turn overtake what stands before the mark, and push as many behind it: they are
- * counted, but only in turns that have any. */
+ * the turn overtake what stands before the mark; the turn then ends before the mark, and
+ * what was overtaken stays in front for the next turn, where it is not overtaken again:
+ * `reserved` of that turn's callbacks are its.  All this is counted only in turns that
+ * have priority callbacks; `budget` is then what the turn may still run. */
 static void run_ready(struct loop *loop) {
-    size_t urgent = loop->priority.count, budget = SIZE_MAX;
+    size_t urgent = loop->priority.count, budget = SIZE_MAX, reserved = loop->overtaken;
+    loop->overtaken = 0;
     handle_push(&loop->ready, &loop->turn_end);
     while (budget > 0) {
-        struct handle *handle;
-        if (pqueue_peek(&loop->priority) != NULL) {
-            if (budget == SIZE_MAX) {
-                budget = urgent + ready_this_turn(loop);
-                if (budget == 0) break;
-            }
+        struct handle *handle = loop->ready.head.next;
+        bool has_urgent = pqueue_peek(&loop->priority) != NULL;
+        if (has_urgent && budget == SIZE_MAX) {
+            budget = urgent + ready_this_turn(loop);
+            if (budget == 0) break;
+        }
+        if (has_urgent && (budget > reserved || handle == &loop->turn_end)) {
             struct pqueue_node *node = pqueue_pop(&loop->priority);
             handle = &container_of(node, struct timer, node)->handle;
         } else {
-            handle = handle_pop(&loop->ready);
+            handle_unlink(handle);
             if (handle == &loop->turn_end) return;
+            if (reserved > 0) reserved--;
         }
         if (budget != SIZE_MAX) budget--;
         loop->metrics.callbacks_executed++;
         handle->run(handle);
     }
+    loop->overtaken = ready_this_turn(loop);
     handle_unlink(&loop->turn_end);
 }
 

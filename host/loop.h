@@ -5,7 +5,8 @@
  *   2. queues the callbacks of ready descriptors and signals;
  *   3. queues the timers that are due, by deadline, equal ones as they were started;
  *   4. runs priority callbacks, then ready ones: as many as stood there when step 4
- *      began.  What they queue runs in a later turn, so nothing starves I/O or timers.
+ *      began.  What they queue runs in a later turn, so nothing starves I/O or timers;
+ *      but an urgent callback overtakes ready ones that wait, each for one turn at most.
  *
  * The loop owns no callback: handles, timers and watches live in their owners'
  * structs and must outlive their stay in the loop.  It never allocates after
@@ -35,6 +36,7 @@ struct loop {
     int64_t held_ns;        /* real time that the next timer of a virtual clock was held back */
     uint64_t held_timer;    /* which timer that was, by order of arrival */
     struct handle turn_end; /* stands behind the last callback of the turn */
+    size_t overtaken;       /* ready callbacks that urgent ones kept from running last turn */
     struct poller poller;
     struct signals signals;
     _Atomic(struct handle *) inbox; /* from other threads, the last one first */
@@ -52,8 +54,9 @@ struct loop {
 int loop_init(struct loop *loop, enum clock_kind clock);
 
 /* Takes every handle out of the loop, uncalled, and closes its descriptors.  Waits
- * for calls of loop_call_soon_threadsafe under way; none may begin afterwards.  Not
- * from inside a callback.  Harmless a second time and after a loop_init that failed. */
+ * for calls of loop_call_soon_threadsafe under way; none may begin afterwards.  From
+ * inside a callback only if that never returns.  Harmless a second time, after a
+ * loop_init that failed, and to the parent if called in a forked child. */
 void loop_close(struct loop *loop);
 
 /* The time of the loop's clock. */

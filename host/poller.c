@@ -28,7 +28,7 @@ struct poller_slot {
 };
 
 int poller_init(struct poller *poller) {
-    *poller = (struct poller){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
+    *poller = (struct poller){.epoll_fd = epoll_create1(EPOLL_CLOEXEC), .owner = getpid()};
     return poller->epoll_fd < 0 ? -errno : 0;
 }
 
@@ -42,6 +42,10 @@ void poller_close(struct poller *poller) {
     free(poller->slots);
     if (poller->epoll_fd >= 0) close(poller->epoll_fd);
     *poller = (struct poller){.epoll_fd = -1};
+}
+
+bool poller_is_ours(const struct poller *poller) {
+    return poller->owner == getpid();
 }
 
 /* The table grows only for descriptors that exist: a wild number costs no memory. */
@@ -75,6 +79,7 @@ static int control(int epoll_fd, int op, int fd, uint32_t events, uint32_t gener
 /* Tells the kernel what the slot wants.  `events` 0 takes the descriptor out. */
 static int register_events(struct poller *poller, int fd, uint32_t events) {
     struct poller_slot *slot = &poller->slots[fd];
+    if (!poller_is_ours(poller)) return events == 0 ? 0 : -EBADF;
     int op = events == 0 ? EPOLL_CTL_DEL : slot->registered != 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     if (op == EPOLL_CTL_ADD) slot->generation++;
     int result = control(poller->epoll_fd, op, fd, events, slot->generation);

@@ -8,6 +8,9 @@
  * registration carries a generation, and an event of a dead one makes the poller
  * rebuild its epoll set instead of spinning on it.
  *
+ * A forked child may stop watches and close the poller, which changes nothing for its
+ * parent, but not start any.
+ *
  * Watches belong to the caller and must be stopped before their memory goes. */
 #ifndef LOOPHOST_POLLER_H
 #define LOOPHOST_POLLER_H
@@ -15,6 +18,7 @@
 #include "host/handle.h"
 
 #include <stdint.h>
+#include <sys/types.h>
 
 enum poll_direction { POLL_READ, POLL_WRITE };
 
@@ -31,11 +35,15 @@ struct poller {
     struct poller_slot *slots; /* by descriptor */
     int slot_count;
     size_t watches; /* started ones */
+    pid_t owner;    /* a forked child shares our epoll set and must leave it alone */
 };
 
 /* -errno: EMFILE, ENFILE, ENOMEM. */
 int poller_init(struct poller *poller);
 void poller_close(struct poller *poller);
+
+/* Whether this process made it: no in a forked child. */
+bool poller_is_ours(const struct poller *poller);
 
 static inline void watch_init(struct watch *watch, handle_fn *run) {
     handle_init(&watch->handle, run);
@@ -47,17 +55,17 @@ static inline bool watch_started(const struct watch *watch) {
 }
 
 /* Level-triggered: the callback runs in every turn in which the descriptor is ready.
- * -errno: EBADF, EPERM for a file that is always ready, EEXIST when another watch has
- * this direction, ENOMEM, ENOSPC.  One system call. */
+ * -errno: EBADF (also in a forked child), EPERM for a file that is always ready, EEXIST
+ * when another watch has this direction, ENOMEM, ENOSPC.  One epoll_ctl. */
 int poller_start(struct poller *poller, struct watch *watch, int fd, enum poll_direction direction);
 
 /* Edge-triggered, both directions at once, for descriptors that only the caller
- * uses: the callbacks run when something changed.  One system call in its life. */
+ * uses: the callbacks run when something changed.  One epoll_ctl in its life. */
 int poller_start_edges(struct poller *poller, struct watch *reader, struct watch *writer, int fd);
 
 /* Stops a watch, and takes its callback out of the queue if it stands there; call it
  * before closing the descriptor.  Never fails, also when the descriptor was closed
- * already.  One system call. */
+ * already.  One epoll_ctl. */
 void poller_stop(struct poller *poller, struct watch *watch);
 
 /* Stops the two watches of poller_start_edges at once. */

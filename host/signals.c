@@ -74,6 +74,7 @@ int signals_start(struct signals *signals, int signal, struct handle *handle) {
     if (signal <= 0 || signal >= SIGNAL_LIMIT || signal == SIGKILL || signal == SIGSTOP) {
         return -EINVAL;
     }
+    if (!poller_is_ours(signals->poller)) return -EBADF;
     if (signals->handles[signal] != NULL) {
         replace(signals, signal, handle);
         return 0;
@@ -102,7 +103,7 @@ struct handle *signals_stop(struct signals *signals, int signal) {
     signals->handles[signal] = NULL;
     sigdelset(&signals->watched, signal);
     if (--signals->count > 0) {
-        signalfd(signals->watch.fd, &signals->watched, 0);
+        if (poller_is_ours(signals->poller)) signalfd(signals->watch.fd, &signals->watched, 0);
     } else {
         int fd = signals->watch.fd;
         poller_stop(signals->poller, &signals->watch);

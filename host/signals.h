@@ -31,7 +31,8 @@ void signals_close(struct signals *signals);
 
 /* Queues `handle` (the caller's) whenever the signal comes; replaces the former one,
  * also where that one was queued already.
- * -errno: EINVAL for what is no signal or cannot be caught, EMFILE, ENOMEM. */
+ * -errno: EINVAL for what is no signal or cannot be caught, EBADF in a forked child,
+ * EMFILE, ENOMEM. */
 int signals_start(struct signals *signals, int signal, struct handle *handle);
 
 /* The handle that was started for the signal, or NULL. */

@@ -7,10 +7,10 @@ local on_loop, turns, raises, in_task =
   support.on_loop, support.turns, expect.raises, expect.in_task
 
 describe("ContextVar", function()
-  it("has its default until it is set", in_task(function()
+  it("has the default, get's before its own, until it is set", in_task(function()
     local var = lh.ContextVar("var", "nope")
     assert.equal("nope", var:get())
-    assert.equal("nope", var:get("other"))
+    assert.equal("other", var:get("other"))
     var:set("yes")
     assert.equal("yes", var:get())
     assert.equal("yes", var:get("other"))

@@ -280,18 +280,52 @@ describe("the exception handler", function()
     assert.equal(context, given)
   end))
 
-  it("may fail itself, and the loop goes on", on_loop(function(loop)
-    local calls, after = 0, false
-    loop:set_exception_handler(function(l)
-      calls = calls + 1
-      l:set_exception_handler(nothing)
-      error("spam")
-    end)
-    loop:call_soon(error, "first")
+  it("may fail itself: the default one hears of both errors, and the loop goes on", function()
+    local reported, after = {}, false
+    local Watched = lh.EventLoop:subclass {
+      default_exception_handler = function(_, context) reported[#reported + 1] = context end,
+    }
+    local loop = Watched { clock = "virtual" }
+    local problem, worse = { "problem" }, { "worse" }
+    loop:set_exception_handler(function() error(worse) end)
+    loop:call_soon(error, problem)
     loop:call_soon(function() after = true end)
     turns(loop)
-    assert.equal(1, calls)
+    assert.equal(1, #reported)
+    assert.matches("Unhandled error in exception handler", reported[1].message, 1, true)
+    assert.equal(worse, reported[1].exception)
+    assert.equal(problem, reported[1].context.exception)
     assert.is_true(after)
+    loop:close()
+  end)
+
+  it("is the loop's default_exception_handler as long as none is set", function()
+    local reported
+    local Watched = lh.EventLoop:subclass {
+      default_exception_handler = function(_, context) reported = context end,
+    }
+    local loop = Watched { clock = "virtual" }
+    local problem = { "problem" }
+    loop:call_soon(error, problem)
+    turns(loop)
+    assert.equal(problem, reported.exception)
+    loop:close()
+  end)
+
+  it("is not needed: the default one prints, and may fail as well", on_loop(function(loop)
+    local printed = support.stderr_of(function()
+      loop:call_soon(error, "boom")
+      turns(loop)
+    end)
+    assert.matches("Exception in callback", printed)
+    assert.matches("boom", printed)
+    printed = support.stderr_of(function()
+      loop.default_exception_handler = function() error "even worse" end
+      loop:call_soon(error, "boom")
+      turns(loop)
+    end)
+    assert.matches("Exception in default exception handler", printed)
+    assert.matches("even worse", printed)
   end))
 
   it("does not keep the later callbacks of the turn from running", on_loop(function(loop)
@@ -332,6 +366,33 @@ describe("debug mode", function()
     assert.equal(0.1, loop.slow_callback_duration)
     loop.slow_callback_duration = 1.5
     assert.equal(1.5, loop.slow_callback_duration)
+  end))
+
+  it("names the callbacks and tasks that took too long", on_loop(function(loop)
+    local function printed_when(limit)
+      return support.stderr_of(function()
+        loop.slow_callback_duration = limit
+        loop:set_debug(true)
+        loop:create_task(nothing):set_name("slowcoach")
+        loop:call_soon(nothing)
+        turns(loop)
+      end)
+    end
+    local printed = printed_when(0)
+    assert.matches("Executing <Task[^\n]*slowcoach[^\n]* took %d[%d.]* seconds", printed)
+    assert.matches("Executing <Handle[^\n]* took %d[%d.]* seconds", printed)
+    assert.equal("", printed_when(3600))
+  end))
+
+  it("tells of the tasks that are left when the loop is closed", on_loop(function(loop)
+    loop:set_debug(true)
+    local reports = support.reports(loop)
+    local task = loop:create_task(lh.sleep, 10)
+    turns(loop)
+    loop:close()
+    assert.equal(1, #reports)
+    assert.matches("Task was destroyed but it is pending", reports[1].message, 1, true)
+    assert.equal(task, reports[1].task)
   end))
 end)
 

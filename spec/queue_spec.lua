@@ -49,6 +49,26 @@ describe("Queue", function()
     assert.equal("1 3 2", line(through(lh.Queue(), { 1, 3, 2 })))
   end))
 
+  it("keeps the order however it grows and shrinks", function()
+    local q, put, got = lh.Queue(), 0, 0
+    for round = 1, 60 do
+      for _ = 1, round % 7 + (round < 30 and 9 or 1) do
+        put = put + 1
+        q:put_nowait(put)
+      end
+      for _ = 1, math.min(q:qsize(), round % 5 + (round < 30 and 1 or 9)) do
+        got = got + 1
+        assert.equal(got, q:get_nowait())
+      end
+      assert.equal(put - got, q:qsize())
+    end
+    while not q:empty() do
+      got = got + 1
+      assert.equal(got, q:get_nowait())
+    end
+    assert.equal(put, got)
+  end)
+
   it("takes false for an item", in_task(function()
     local q = lh.Queue()
     q:put(false)

@@ -235,8 +235,8 @@ describe("Semaphore", function()
     assert.equal("2 3", line(log))
   end))
 
-  -- CPython 3.13's case: the permits are there, but those who came first have not run yet.
-  it("wakes all that its permits allow before a task made meanwhile", in_task(function()
+  -- A case that came with CPython 3.13, where the order is 1 2 3 4; here it is 3.11's.
+  it("wakes one after another those whom its permits allow", in_task(function()
     local sem, log, t4 = lh.Semaphore(0), expect.log(), nil
     local t1 = lh.create_task(function()
       sem:acquire()
@@ -250,9 +250,9 @@ describe("Semaphore", function()
       log(2)
     end)
     local t3 = taker(sem, log, 3)
-    turns(2)
-    lh.gather(t1, t2, t3, t4)
-    assert.equal("1 2 3 4", line(log))
+    lh.gather(t1, t2, t3)
+    assert.is_true(t4:done())
+    assert.equal("1 2 4 3", line(log))
   end))
 
   it("can be released above the number that it began with", in_task(function()

@@ -49,6 +49,21 @@ function support.reports(loop)
   return contexts
 end
 
+-- Calls fn() and returns what was written to io.stderr meanwhile.
+function support.stderr_of(fn)
+  local stderr, written = io.stderr, {}
+  rawset(io, "stderr", {
+    write = function(self, ...)
+      for _, text in ipairs { ... } do written[#written + 1] = tostring(text) end
+      return self
+    end,
+  })
+  local ok, err = lh.rawpcall(fn)
+  rawset(io, "stderr", stderr)
+  if not ok then error(err, 0) end
+  return table.concat(written)
+end
+
 -- fn(note) runs as a task beside a ticker that counts the turns; note(word) logs
 -- "word@turn". Returns the log as a line, to be held against asyncio's.
 function support.turn_log(fn)

@@ -492,6 +492,33 @@ describe("a Task's turns", function()
   end)
 end)
 
+describe("a value that a Task yields and nobody knows", function()
+  local function reports_with(debug_mode)
+    return support.with_loop(function(loop)
+      loop:set_debug(debug_mode)
+      local reports = support.reports(loop)
+      local task = loop:create_task(function()
+        coroutine.yield()
+        coroutine.yield("stray")
+      end)
+      loop:run_until_complete(task)
+      return reports, task
+    end)
+  end
+
+  it("is reported by a loop in debug mode, with a traceback", function()
+    local reports, task = reports_with(true)
+    assert.equal(1, #reports)
+    assert.matches("stray", reports[1].message)
+    assert.equal(task, reports[1].task)
+    assert.matches("task_spec.lua", reports[1].traceback, 1, true)
+  end)
+
+  it("is passed over in silence otherwise", function()
+    assert.same({}, (reports_with(false)))
+  end)
+end)
+
 describe("a Task's error that nobody looked at", function()
   local function reported(body, look)
     return support.with_loop(function(loop)

@@ -6,13 +6,7 @@
 #define LOOPHOST_TESTS_JOB_H
 
 #include "host/loop.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/suite.h"
 
 struct log {
     char text[256]; /* the names, in the order in which they ran */
@@ -39,8 +33,7 @@ static inline void log_clear(struct log *log) {
 }
 
 /* Compares what was logged, and begins anew. */
-#define assert_logged(log, expected) \
-    assert_string_equal((log)->text, (expected)), log_clear(log)
+#define assert_logged(log, expected) assert_string_equal((log)->text, (expected)), log_clear(log)
 
 static inline void job_run(struct handle *handle) {
     struct job *job = container_of(container_of(handle, struct timer, handle), struct job, timer);

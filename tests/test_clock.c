@@ -1,15 +1,10 @@
 /* test_clock.c -- real, virtual and foreign time. */
 #include "host/clock.h"
+#include "tests/suite.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <time.h>
 
-#include <cmocka.h>
-
-static void a_virtual_clock_begins_at_zero_and_stands_still(void **state) {
-    (void)state;
+TEST(a_virtual_clock_begins_at_zero_and_stands_still) {
     struct clock clock;
     clock_init(&clock, CLOCK_KIND_VIRTUAL);
     int64_t before_ns = clock_monotonic();
@@ -17,8 +12,7 @@ static void a_virtual_clock_begins_at_zero_and_stands_still(void **state) {
     assert_int_equal(clock_now(&clock), 0);
 }
 
-static void a_virtual_clock_jumps_forward_and_never_back(void **state) {
-    (void)state;
+TEST(a_virtual_clock_jumps_forward_and_never_back) {
     struct clock clock;
     clock_init(&clock, CLOCK_KIND_VIRTUAL);
     clock_jump(&clock, 5 * NS_PER_S);
@@ -31,8 +25,7 @@ static void a_virtual_clock_jumps_forward_and_never_back(void **state) {
     assert_int_equal(clock_now(&clock), INT64_MAX);
 }
 
-static void two_virtual_clocks_are_independent(void **state) {
-    (void)state;
+TEST(two_virtual_clocks_are_independent) {
     struct clock one, two;
     clock_init(&one, CLOCK_KIND_VIRTUAL);
     clock_init(&two, CLOCK_KIND_VIRTUAL);
@@ -40,8 +33,7 @@ static void two_virtual_clocks_are_independent(void **state) {
     assert_int_equal(clock_now(&two), 0);
 }
 
-static void the_monotonic_clock_is_the_kernels_and_never_goes_back(void **state) {
-    (void)state;
+TEST(the_monotonic_clock_is_the_kernels_and_never_goes_back) {
     struct clock clock;
     clock_init(&clock, CLOCK_KIND_MONOTONIC);
     struct timespec kernel;
@@ -60,8 +52,7 @@ static int64_t count_up(void *arg) {
     return ++*(int64_t *)arg;
 }
 
-static void a_foreign_clock_asks_its_owner_each_time(void **state) {
-    (void)state;
+TEST(a_foreign_clock_asks_its_owner_each_time) {
     int64_t count = 41;
     struct clock clock;
     clock_init(&clock, CLOCK_KIND_FOREIGN);
@@ -73,8 +64,7 @@ static void a_foreign_clock_asks_its_owner_each_time(void **state) {
 
 /* The pairs of reads are nested both ways, so that however long we are put aside in
  * between, one ratio is at most the true rate of the counter and the other at least. */
-static void a_hundred_thousand_ticks_are_ten_to_a_hundred_microseconds(void **state) {
-    (void)state;
+TEST(a_hundred_thousand_ticks_are_ten_to_a_hundred_microseconds) {
     int64_t outer_ns = clock_monotonic();
     uint64_t outer_ticks = clock_ticks();
     int64_t inner_ns = clock_monotonic();
@@ -90,13 +80,5 @@ static void a_hundred_thousand_ticks_are_ten_to_a_hundred_microseconds(void **st
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_virtual_clock_begins_at_zero_and_stands_still),
-        cmocka_unit_test(a_virtual_clock_jumps_forward_and_never_back),
-        cmocka_unit_test(two_virtual_clocks_are_independent),
-        cmocka_unit_test(the_monotonic_clock_is_the_kernels_and_never_goes_back),
-        cmocka_unit_test(a_foreign_clock_asks_its_owner_each_time),
-        cmocka_unit_test(a_hundred_thousand_ticks_are_ten_to_a_hundred_microseconds),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return suite_run();
 }

@@ -20,16 +20,14 @@ static void line_up(struct line *line) {
     handle_push(&line->queue, &line->c.timer.handle);
 }
 
-static void handles_leave_in_the_order_in_which_they_came(void **state) {
-    (void)state;
+TEST(handles_leave_in_the_order_in_which_they_came) {
     struct line line;
     line_up(&line);
     run_all(&line.queue);
     assert_logged(&line.log, "abc");
 }
 
-static void an_empty_queue_gives_null(void **state) {
-    (void)state;
+TEST(an_empty_queue_gives_null) {
     struct handle_queue queue;
     handle_queue_init(&queue);
     assert_true(handle_queue_empty(&queue));
@@ -37,8 +35,7 @@ static void an_empty_queue_gives_null(void **state) {
     assert_null(handle_pop(&queue));
 }
 
-static void the_first_is_shown_without_leaving(void **state) {
-    (void)state;
+TEST(the_first_is_shown_without_leaving) {
     struct line line;
     line_up(&line);
     assert_ptr_equal(handle_queue_first(&line.queue), &line.a.timer.handle);
@@ -46,8 +43,7 @@ static void the_first_is_shown_without_leaving(void **state) {
     assert_ptr_equal(handle_queue_first(&line.queue), &line.b.timer.handle);
 }
 
-static void a_handle_leaves_from_any_place(void **state) {
-    (void)state;
+TEST(a_handle_leaves_from_any_place) {
     const char *rest[] = {"bc", "ac", "ab"};
     for (int i = 0; i < 3; i++) {
         struct line line;
@@ -59,8 +55,7 @@ static void a_handle_leaves_from_any_place(void **state) {
     }
 }
 
-static void a_handle_knows_whether_it_waits(void **state) {
-    (void)state;
+TEST(a_handle_knows_whether_it_waits) {
     struct line line;
     line_up(&line);
     assert_true(handle_queued(&line.b.timer.handle));
@@ -73,8 +68,7 @@ static void a_handle_knows_whether_it_waits(void **state) {
     assert_true(handle_queue_empty(&line.queue));
 }
 
-static void a_handle_that_left_may_come_back_at_the_end(void **state) {
-    (void)state;
+TEST(a_handle_that_left_may_come_back_at_the_end) {
     struct line line;
     line_up(&line);
     handle_unlink(&line.a.timer.handle);
@@ -83,8 +77,7 @@ static void a_handle_that_left_may_come_back_at_the_end(void **state) {
     assert_logged(&line.log, "bca");
 }
 
-static void a_handle_leaves_a_queue_that_it_does_not_know(void **state) {
-    (void)state;
+TEST(a_handle_leaves_a_queue_that_it_does_not_know) {
     struct line left, right;
     line_up(&left);
     line_up(&right);
@@ -101,8 +94,7 @@ static void free_job(struct job *job) {
     free(job);
 }
 
-static void a_callback_may_free_its_handle(void **state) {
-    (void)state;
+TEST(a_callback_may_free_its_handle) {
     struct handle_queue queue;
     handle_queue_init(&queue);
     struct log log = {.length = 0};
@@ -118,15 +110,5 @@ static void a_callback_may_free_its_handle(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(handles_leave_in_the_order_in_which_they_came),
-        cmocka_unit_test(an_empty_queue_gives_null),
-        cmocka_unit_test(the_first_is_shown_without_leaving),
-        cmocka_unit_test(a_handle_leaves_from_any_place),
-        cmocka_unit_test(a_handle_knows_whether_it_waits),
-        cmocka_unit_test(a_handle_that_left_may_come_back_at_the_end),
-        cmocka_unit_test(a_handle_leaves_a_queue_that_it_does_not_know),
-        cmocka_unit_test(a_callback_may_free_its_handle),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return suite_run();
 }

@@ -73,18 +73,15 @@ static void deliver_from_many_threads(enum clock_kind kind, bool busy) {
     free(producers);
 }
 
-static void every_handle_of_many_threads_runs_in_its_threads_order(void **state) {
-    (void)state;
+TEST(every_handle_of_many_threads_runs_in_its_threads_order) {
     deliver_from_many_threads(CLOCK_KIND_MONOTONIC, false);
 }
 
-static void a_busy_loop_takes_them_too(void **state) {
-    (void)state;
+TEST(a_busy_loop_takes_them_too) {
     deliver_from_many_threads(CLOCK_KIND_MONOTONIC, true);
 }
 
-static void in_virtual_time_as_well(void **state) {
-    (void)state;
+TEST(in_virtual_time_as_well) {
     deliver_from_many_threads(CLOCK_KIND_VIRTUAL, false);
 }
 
@@ -109,8 +106,7 @@ static void *play(void *arg) {
     return NULL;
 }
 
-static void each_push_wakes_a_loop_that_waits(void **state) {
-    (void)state;
+TEST(each_push_wakes_a_loop_that_waits) {
     static struct player players[2];
     pthread_t threads[2];
     for (int i = 0; i < 2; i++) {
@@ -149,8 +145,7 @@ static void *push_last(void *arg) {
 
 /* The story: a worker's last handle ran and ended the loop before the worker came to write
  * to the loop's descriptor, whose number belonged to a stranger's file by then. */
-static void a_loop_may_end_in_the_callback_of_the_last_push(void **state) {
-    (void)state;
+TEST(a_loop_may_end_in_the_callback_of_the_last_push) {
     for (int round = 0; round < ROUNDS; round++) {
         struct last_push last = {.loop = malloc(sizeof *last.loop)};
         assert_non_null(last.loop);
@@ -170,8 +165,7 @@ static void a_loop_may_end_in_the_callback_of_the_last_push(void **state) {
     }
 }
 
-static void what_was_pushed_and_did_not_run_is_let_go(void **state) {
-    (void)state;
+TEST(what_was_pushed_and_did_not_run_is_let_go) {
     struct loop loop;
     struct log log = {.length = 0};
     struct job a, b;
@@ -192,8 +186,7 @@ static void push_other_safely(struct job *job) {
     loop_call_soon_threadsafe(job->loop, &job->other->timer.handle);
 }
 
-static void what_a_callback_pushes_runs_in_the_next_turn(void **state) {
-    (void)state;
+TEST(what_a_callback_pushes_runs_in_the_next_turn) {
     struct loop loop;
     struct log log = {.length = 0};
     struct job a, b, c, d;
@@ -221,7 +214,7 @@ static struct mailbox {
     struct loop loop;
     struct handle letter;
     atomic_bool under_way; /* the letter was pushed and has not run */
-    int letters;
+    atomic_int letters;    /* that were opened */
     struct job self;
 } mailbox;
 
@@ -234,8 +227,8 @@ static void send_letter(int signal) {
 
 static void open_letter(struct handle *handle) {
     (void)handle;
-    mailbox.letters++;
     atomic_store(&mailbox.under_way, false);
+    atomic_fetch_add(&mailbox.letters, 1);
 }
 
 static void set_up_mailbox(int signal) {
@@ -253,36 +246,27 @@ static void tear_down_mailbox(int signal) {
     loop_close(&mailbox.loop);
 }
 
+/* The next signal comes when the letter of the last one was opened. */
 static void *kill_often(void *thread) {
     for (int i = 0; i < SIGNALS; i++) {
         pthread_kill(*(pthread_t *)thread, SIGUSR1);
-        while (atomic_load(&mailbox.under_way)) sched_yield();
+        while (atomic_load(&mailbox.letters) <= i) sched_yield();
     }
     return NULL;
 }
 
 /* The loop waits for ever: a letter that did not wake it would hang the test. */
-static void a_signal_handler_wakes_the_loop_that_it_interrupts(void **state) {
-    (void)state;
+TEST(a_signal_handler_wakes_the_loop_that_it_interrupts) {
     set_up_mailbox(SIGUSR1);
     pthread_t self = pthread_self(), killer;
     assert_int_equal(pthread_create(&killer, NULL, kill_often, &self), 0);
-    while (mailbox.letters < 10) assert_int_equal(loop_run_once(&mailbox.loop), 0);
-    mailbox.loop.outstanding = 0;
-    struct job filler;
-    job_init(&filler, 'f', NULL);
-    while (pthread_tryjoin_np(killer, NULL) != 0) {
-        if (!handle_queued(&filler.timer.handle)) {
-            loop_call_soon(&mailbox.loop, &filler.timer.handle);
-        }
-        assert_int_equal(loop_run_once(&mailbox.loop), 0);
-    }
+    while (mailbox.letters < SIGNALS) assert_int_equal(loop_run_once(&mailbox.loop), 0);
+    pthread_join(killer, NULL);
     tear_down_mailbox(SIGUSR1);
 }
 
 /* The handler interrupts the loop wherever it is, also within its own push. */
-static void a_signal_handler_may_interrupt_a_push(void **state) {
-    (void)state;
+TEST(a_signal_handler_may_interrupt_a_push) {
     set_up_mailbox(SIGALRM);
     struct itimerval often = {.it_interval.tv_usec = 50, .it_value.tv_usec = 50};
     struct itimerval never = {.it_value.tv_usec = 0};
@@ -302,16 +286,5 @@ static void a_signal_handler_may_interrupt_a_push(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_handle_of_many_threads_runs_in_its_threads_order),
-        cmocka_unit_test(a_busy_loop_takes_them_too),
-        cmocka_unit_test(in_virtual_time_as_well),
-        cmocka_unit_test(each_push_wakes_a_loop_that_waits),
-        cmocka_unit_test(a_loop_may_end_in_the_callback_of_the_last_push),
-        cmocka_unit_test(what_was_pushed_and_did_not_run_is_let_go),
-        cmocka_unit_test(what_a_callback_pushes_runs_in_the_next_turn),
-        cmocka_unit_test(a_signal_handler_wakes_the_loop_that_it_interrupts),
-        cmocka_unit_test(a_signal_handler_may_interrupt_a_push),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return suite_run();
 }

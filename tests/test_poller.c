@@ -50,8 +50,10 @@ static int tear_down(void **state) {
     return 0;
 }
 
+#define POLLER_TEST(name) TEST_WITH(name, set_up, tear_down)
+
 /* Looks once at the kernel, runs what is ready, and compares who ran. */
-#define assert_ready(names)                                                     \
+#define assert_ready(names) \
     assert_int_equal(poller_wait(&f->poller, 0, &f->ready), (int)strlen(names)), \
         run_all(&f->ready), assert_logged(&f->log, (names))
 
@@ -68,8 +70,7 @@ static void receive_byte(int fd) {
     assert_int_equal(read(fd, &byte, 1), 1);
 }
 
-static void a_reader_runs_in_every_turn_in_which_there_is_something(void **state) {
-    (void)state;
+POLLER_TEST(a_reader_runs_in_every_turn_in_which_there_is_something) {
     start(&f->r, f->sockets[0], POLL_READ);
     assert_ready("");
     send_byte(f->sockets[1]);
@@ -79,8 +80,7 @@ static void a_reader_runs_in_every_turn_in_which_there_is_something(void **state
     assert_ready("");
 }
 
-static void a_writer_runs_in_every_turn_in_which_there_is_room(void **state) {
-    (void)state;
+POLLER_TEST(a_writer_runs_in_every_turn_in_which_there_is_room) {
     start(&f->w, f->sockets[0], POLL_WRITE);
     assert_ready("w");
     assert_ready("w");
@@ -89,8 +89,7 @@ static void a_writer_runs_in_every_turn_in_which_there_is_room(void **state) {
     assert_ready("");
 }
 
-static void reader_and_writer_of_one_descriptor_are_independent(void **state) {
-    (void)state;
+POLLER_TEST(reader_and_writer_of_one_descriptor_are_independent) {
     start(&f->r, f->sockets[0], POLL_READ);
     assert_ready("");
     start(&f->w, f->sockets[0], POLL_WRITE);
@@ -107,8 +106,7 @@ static void reader_and_writer_of_one_descriptor_are_independent(void **state) {
     assert_int_equal(f->poller.watches, 0);
 }
 
-static void a_direction_has_one_watch(void **state) {
-    (void)state;
+POLLER_TEST(a_direction_has_one_watch) {
     struct watch second, third;
     watch_init(&second, w_ready);
     watch_init(&third, w_ready);
@@ -123,8 +121,7 @@ static void a_direction_has_one_watch(void **state) {
     assert_ready("r");
 }
 
-static void the_watch_of_a_direction_can_be_found(void **state) {
-    (void)state;
+POLLER_TEST(the_watch_of_a_direction_can_be_found) {
     start(&f->r, f->sockets[0], POLL_READ);
     assert_ptr_equal(poller_find(&f->poller, f->sockets[0], POLL_READ), &f->r);
     assert_null(poller_find(&f->poller, f->sockets[0], POLL_WRITE));
@@ -134,8 +131,7 @@ static void the_watch_of_a_direction_can_be_found(void **state) {
     assert_null(poller_find(&f->poller, f->sockets[0], POLL_READ));
 }
 
-static void a_registration_is_one_call_however_often_it_fires(void **state) {
-    (void)state;
+POLLER_TEST(a_registration_is_one_call_however_often_it_fires) {
     start(&f->r, f->sockets[0], POLL_READ);
     assert_int_equal(kernel.controls, 1);
     for (int i = 0; i < 1000; i++) {
@@ -149,8 +145,7 @@ static void a_registration_is_one_call_however_often_it_fires(void **state) {
     assert_int_equal(kernel.waits, 1000);
 }
 
-static void an_edge_runs_once_for_each_change(void **state) {
-    (void)state;
+POLLER_TEST(an_edge_runs_once_for_each_change) {
     assert_int_equal(poller_start_edges(&f->poller, &f->r, &f->w, f->sockets[0]), 0);
     assert_int_equal(kernel.controls, 1);
     assert_ready("w");
@@ -167,8 +162,7 @@ static void an_edge_runs_once_for_each_change(void **state) {
     assert_int_equal(f->poller.watches, 0);
 }
 
-static void the_end_of_a_peer_wakes_both_directions(void **state) {
-    (void)state;
+POLLER_TEST(the_end_of_a_peer_wakes_both_directions) {
     start(&f->r, f->sockets[0], POLL_READ);
     close(f->sockets[1]);
     assert_ready("r");
@@ -187,8 +181,7 @@ static void the_end_of_a_peer_wakes_both_directions(void **state) {
     f->sockets[1] = dup(f->sockets[0]);
 }
 
-static void a_stopped_watch_does_not_run_even_if_it_stood_in_the_queue(void **state) {
-    (void)state;
+POLLER_TEST(a_stopped_watch_does_not_run_even_if_it_stood_in_the_queue) {
     start(&f->r, f->sockets[0], POLL_READ);
     start(&f->w, f->sockets[0], POLL_WRITE);
     send_byte(f->sockets[1]);
@@ -204,8 +197,7 @@ static void a_stopped_watch_does_not_run_even_if_it_stood_in_the_queue(void **st
     assert_logged(&f->log, "");
 }
 
-static void a_watch_that_still_waits_to_run_is_not_queued_twice(void **state) {
-    (void)state;
+POLLER_TEST(a_watch_that_still_waits_to_run_is_not_queued_twice) {
     start(&f->r, f->sockets[0], POLL_READ);
     send_byte(f->sockets[1]);
     assert_int_equal(poller_wait(&f->poller, 0, &f->ready), 1);
@@ -224,16 +216,14 @@ static void assert_refused(int fd, int error) {
     assert_int_equal(f->poller.watches, 0);
 }
 
-static void a_file_that_is_always_ready_is_refused(void **state) {
-    (void)state;
+POLLER_TEST(a_file_that_is_always_ready_is_refused) {
     int fd = open("/proc/self/exe", O_RDONLY);
     assert_true(fd >= 0);
     assert_refused(fd, -EPERM);
     close(fd);
 }
 
-static void a_number_without_a_descriptor_is_refused(void **state) {
-    (void)state;
+POLLER_TEST(a_number_without_a_descriptor_is_refused) {
     int fd = dup(f->sockets[0]);
     close(fd);
     assert_refused(fd, -EBADF);
@@ -241,8 +231,7 @@ static void a_number_without_a_descriptor_is_refused(void **state) {
     assert_refused(INT32_MIN, -EBADF);
 }
 
-static void a_wild_number_costs_no_memory(void **state) {
-    (void)state;
+POLLER_TEST(a_wild_number_costs_no_memory) {
     start(&f->r, f->sockets[0], POLL_READ);
     poller_stop(&f->poller, &f->r);
     int before = f->poller.slot_count;
@@ -251,8 +240,7 @@ static void a_wild_number_costs_no_memory(void **state) {
     assert_int_equal(f->poller.slot_count, before);
 }
 
-static void a_high_number_is_watched_as_any_other(void **state) {
-    (void)state;
+POLLER_TEST(a_high_number_is_watched_as_any_other) {
     int fd = fcntl(f->sockets[0], F_DUPFD, 1000);
     assert_true(fd >= 1000);
     start(&f->w, fd, POLL_WRITE);
@@ -263,8 +251,7 @@ static void a_high_number_is_watched_as_any_other(void **state) {
     close(fd);
 }
 
-static void when_the_kernel_refuses_a_start_the_other_direction_stands(void **state) {
-    (void)state;
+POLLER_TEST(when_the_kernel_refuses_a_start_the_other_direction_stands) {
     start(&f->r, f->sockets[0], POLL_READ);
     kernel.fail_control = ENOMEM;
     assert_int_equal(poller_start(&f->poller, &f->w, f->sockets[0], POLL_WRITE), -ENOMEM);
@@ -282,8 +269,7 @@ static void when_the_kernel_refuses_a_start_the_other_direction_stands(void **st
     assert_int_equal(f->poller.watches, 1);
 }
 
-static void a_descriptor_closed_too_early_can_still_be_stopped(void **state) {
-    (void)state;
+POLLER_TEST(a_descriptor_closed_too_early_can_still_be_stopped) {
     int fd = dup(f->sockets[0]);
     start(&f->r, fd, POLL_READ);
     start(&f->w, fd, POLL_WRITE);
@@ -296,8 +282,7 @@ static void a_descriptor_closed_too_early_can_still_be_stopped(void **state) {
 
 /* The number of a descriptor that was closed behind our back belongs to another file:
  * the kernel has forgotten the old one, the table has not. */
-static void a_reused_number_is_watched_anew(void **state) {
-    (void)state;
+POLLER_TEST(a_reused_number_is_watched_anew) {
     int pair[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     start(&f->r, pair[0], POLL_READ);
@@ -322,8 +307,7 @@ static void assert_no_spinning(void) {
     assert_int_equal(kernel.events, 0);
 }
 
-static void a_copy_in_a_forked_child_does_not_make_the_poller_spin(void **state) {
-    (void)state;
+POLLER_TEST(a_copy_in_a_forked_child_does_not_make_the_poller_spin) {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     start(&f->r, f->sockets[0], POLL_READ);
@@ -347,8 +331,7 @@ static void a_copy_in_a_forked_child_does_not_make_the_poller_spin(void **state)
 }
 
 /* As above, but the number is in use again before the stale event comes. */
-static void a_stale_event_is_not_taken_for_one_of_the_new_file(void **state) {
-    (void)state;
+POLLER_TEST(a_stale_event_is_not_taken_for_one_of_the_new_file) {
     int copy = dup(f->sockets[0]), silent[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, silent), 0);
     start(&f->r, f->sockets[0], POLL_READ);
@@ -367,8 +350,7 @@ static void a_stale_event_is_not_taken_for_one_of_the_new_file(void **state) {
 }
 
 /* As above, but one watch still stands when the other direction is started. */
-static void a_stale_event_is_told_apart_also_where_a_watch_was_left_behind(void **state) {
-    (void)state;
+POLLER_TEST(a_stale_event_is_told_apart_also_where_a_watch_was_left_behind) {
     int copy = dup(f->sockets[0]), silent[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, silent), 0);
     start(&f->r, f->sockets[0], POLL_READ);
@@ -383,8 +365,7 @@ static void a_stale_event_is_told_apart_also_where_a_watch_was_left_behind(void 
     close(silent[1]);
 }
 
-static void a_descriptor_that_comes_back_under_its_number_is_watched_again(void **state) {
-    (void)state;
+POLLER_TEST(a_descriptor_that_comes_back_under_its_number_is_watched_again) {
     int fd = f->sockets[0], copy = dup(fd);
     start(&f->r, fd, POLL_READ);
     close(fd);
@@ -410,8 +391,7 @@ static int leave_a_stale_event(void) {
     return copy;
 }
 
-static void a_rebuilt_set_watches_what_the_old_one_did(void **state) {
-    (void)state;
+POLLER_TEST(a_rebuilt_set_watches_what_the_old_one_did) {
     int fds = open_descriptors();
     int copy = leave_a_stale_event();
     kernel.creates = 0;
@@ -427,8 +407,7 @@ static void a_rebuilt_set_watches_what_the_old_one_did(void **state) {
     assert_int_equal(open_descriptors(), fds);
 }
 
-static void a_rebuild_that_fails_loses_nothing(void **state) {
-    (void)state;
+POLLER_TEST(a_rebuild_that_fails_loses_nothing) {
     int copy = leave_a_stale_event();
     int fds = open_descriptors();
     kernel.fail_create = EMFILE;
@@ -450,8 +429,7 @@ static void a_rebuild_that_fails_loses_nothing(void **state) {
     close(copy);
 }
 
-static void rebuilt_edges_stay_edges(void **state) {
-    (void)state;
+POLLER_TEST(rebuilt_edges_stay_edges) {
     struct watch gone;
     watch_init(&gone, w_ready);
     int fd = dup(f->sockets[1]);
@@ -469,8 +447,40 @@ static void rebuilt_edges_stay_edges(void **state) {
     poller_stop_edges(&f->poller, &f->r, &f->w);
 }
 
-static void a_signal_ends_a_wait_without_an_error(void **state) {
-    (void)state;
+/* What a child does at its end: its finalisers stop what they find. */
+POLLER_TEST(a_forked_child_cannot_disturb_its_parent) {
+    int pair[2];
+    struct watch one, two, late;
+    watch_init(&one, r_ready);
+    watch_init(&two, w_ready);
+    watch_init(&late, w_ready);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    start(&f->r, f->sockets[0], POLL_READ);
+    start(&f->w, f->sockets[0], POLL_WRITE);
+    assert_int_equal(poller_start_edges(&f->poller, &one, &two, pair[0]), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        poller_stop(&f->poller, &f->r);
+        poller_stop(&f->poller, &f->w);
+        poller_stop_edges(&f->poller, &one, &two);
+        int result = poller_start(&f->poller, &late, f->sockets[0], POLL_WRITE);
+        bool left_alone = f->poller.watches == 0 && !poller_is_ours(&f->poller);
+        poller_close(&f->poller);
+        _exit(result == -EBADF && left_alone ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_true(poller_is_ours(&f->poller));
+    send_byte(f->sockets[1]);
+    send_byte(pair[1]);
+    assert_ready("rwrw");
+    poller_stop_edges(&f->poller, &one, &two);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+POLLER_TEST(a_signal_ends_a_wait_without_an_error) {
     kernel.fail_wait = EINTR;
     assert_int_equal(poller_wait(&f->poller, -1, &f->ready), 0);
     kernel.fail_pwait2 = EINTR;
@@ -478,14 +488,12 @@ static void a_signal_ends_a_wait_without_an_error(void **state) {
     assert_int_equal(kernel.waits, 2);
 }
 
-static void another_error_is_told(void **state) {
-    (void)state;
+POLLER_TEST(another_error_is_told) {
     kernel.fail_wait = EBADF;
     assert_int_equal(poller_wait(&f->poller, -1, &f->ready), -EBADF);
 }
 
-static void a_wait_is_never_shorter_than_asked(void **state) {
-    (void)state;
+POLLER_TEST(a_wait_is_never_shorter_than_asked) {
     const int errors[] = {0, ENOSYS, EPERM}; /* the latter: epoll_pwait2 is not there */
     for (int i = 0; i < 30; i++) {
         int64_t timeout_ns = 1 + i * INT64_C(77777), before_ns = clock_monotonic();
@@ -495,8 +503,7 @@ static void a_wait_is_never_shorter_than_asked(void **state) {
     }
 }
 
-static void the_longest_wait_is_ended_by_an_event(void **state) {
-    (void)state;
+POLLER_TEST(the_longest_wait_is_ended_by_an_event) {
     start(&f->w, f->sockets[0], POLL_WRITE);
     const int errors[] = {0, ENOSYS};
     for (int i = 0; i < 2; i++) {
@@ -517,8 +524,7 @@ static void count_run(struct handle *handle) {
 }
 
 /* More are ready than one wait can tell: each must have its turn. */
-static void many_ready_descriptors_are_all_served(void **state) {
-    (void)state;
+POLLER_TEST(many_ready_descriptors_are_all_served) {
     enum { MANY = 600 };
     struct counted_watch *counted = calloc(MANY, sizeof *counted);
     assert_non_null(counted);
@@ -541,8 +547,7 @@ static void many_ready_descriptors_are_all_served(void **state) {
     free(counted);
 }
 
-static void without_descriptors_left_a_poller_is_not_made(void **state) {
-    (void)state;
+POLLER_TEST(without_descriptors_left_a_poller_is_not_made) {
     int fds = open_descriptors();
     struct rlimit limit = leave_descriptors(0);
     struct poller poller;
@@ -553,8 +558,7 @@ static void without_descriptors_left_a_poller_is_not_made(void **state) {
     assert_int_equal(open_descriptors(), fds);
 }
 
-static void closing_stops_every_watch(void **state) {
-    (void)state;
+POLLER_TEST(closing_stops_every_watch) {
     int fds = open_descriptors();
     start(&f->r, f->sockets[0], POLL_READ);
     start(&f->w, f->sockets[1], POLL_WRITE);
@@ -567,41 +571,6 @@ static void closing_stops_every_watch(void **state) {
     start(&f->r, f->sockets[0], POLL_READ);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(a_reader_runs_in_every_turn_in_which_there_is_something),
-        TEST(a_writer_runs_in_every_turn_in_which_there_is_room),
-        TEST(reader_and_writer_of_one_descriptor_are_independent),
-        TEST(a_direction_has_one_watch),
-        TEST(the_watch_of_a_direction_can_be_found),
-        TEST(a_registration_is_one_call_however_often_it_fires),
-        TEST(an_edge_runs_once_for_each_change),
-        TEST(the_end_of_a_peer_wakes_both_directions),
-        TEST(a_stopped_watch_does_not_run_even_if_it_stood_in_the_queue),
-        TEST(a_watch_that_still_waits_to_run_is_not_queued_twice),
-        TEST(a_file_that_is_always_ready_is_refused),
-        TEST(a_number_without_a_descriptor_is_refused),
-        TEST(a_wild_number_costs_no_memory),
-        TEST(a_high_number_is_watched_as_any_other),
-        TEST(when_the_kernel_refuses_a_start_the_other_direction_stands),
-        TEST(a_descriptor_closed_too_early_can_still_be_stopped),
-        TEST(a_reused_number_is_watched_anew),
-        TEST(a_copy_in_a_forked_child_does_not_make_the_poller_spin),
-        TEST(a_stale_event_is_not_taken_for_one_of_the_new_file),
-        TEST(a_stale_event_is_told_apart_also_where_a_watch_was_left_behind),
-        TEST(a_descriptor_that_comes_back_under_its_number_is_watched_again),
-        TEST(a_rebuilt_set_watches_what_the_old_one_did),
-        TEST(a_rebuild_that_fails_loses_nothing),
-        TEST(rebuilt_edges_stay_edges),
-        TEST(a_signal_ends_a_wait_without_an_error),
-        TEST(another_error_is_told),
-        TEST(a_wait_is_never_shorter_than_asked),
-        TEST(the_longest_wait_is_ended_by_an_event),
-        TEST(many_ready_descriptors_are_all_served),
-        TEST(without_descriptors_left_a_poller_is_not_made),
-        TEST(closing_stops_every_watch),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return suite_run();
 }

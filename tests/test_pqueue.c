@@ -1,12 +1,9 @@
 /* test_pqueue.c -- the heap; fuzz_pqueue.c plays it against a model. */
 #include "host/handle.h"
 #include "host/pqueue.h"
+#include "tests/suite.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
-
-#include <cmocka.h>
 
 enum { MILLION = 1000000 };
 
@@ -37,8 +34,7 @@ static void assert_pops(struct pqueue *queue, const int *numbers, int count) {
     assert_null(pqueue_pop(queue));
 }
 
-static void an_empty_queue_gives_null(void **state) {
-    (void)state;
+TEST(an_empty_queue_gives_null) {
     struct pqueue queue;
     pqueue_init(&queue);
     assert_null(pqueue_peek(&queue));
@@ -46,24 +42,21 @@ static void an_empty_queue_gives_null(void **state) {
     assert_int_equal(queue.count, 0);
 }
 
-static void nodes_come_out_by_key(void **state) {
-    (void)state;
+TEST(nodes_come_out_by_key) {
     struct pqueue queue;
     struct entry entries[7];
     push_keys(&queue, entries, (const int64_t[]){5, 3, 9, -1, 7, 0, 4}, 7);
     assert_pops(&queue, (const int[]){3, 5, 1, 6, 0, 4, 2}, 7);
 }
 
-static void equal_keys_come_out_in_order_of_arrival(void **state) {
-    (void)state;
+TEST(equal_keys_come_out_in_order_of_arrival) {
     struct pqueue queue;
     struct entry entries[8];
     push_keys(&queue, entries, (const int64_t[]){2, 1, 2, 1, 2, 1, 2, 1}, 8);
     assert_pops(&queue, (const int[]){1, 3, 5, 7, 0, 2, 4, 6}, 8);
 }
 
-static void the_extreme_keys_are_keys_like_others(void **state) {
-    (void)state;
+TEST(the_extreme_keys_are_keys_like_others) {
     struct pqueue queue;
     struct entry entries[5];
     push_keys(&queue, entries,
@@ -71,8 +64,7 @@ static void the_extreme_keys_are_keys_like_others(void **state) {
     assert_pops(&queue, (const int[]){2, 4, 1, 3, 0}, 5);
 }
 
-static void peek_shows_what_pop_returns(void **state) {
-    (void)state;
+TEST(peek_shows_what_pop_returns) {
     struct pqueue queue;
     struct entry entries[4];
     push_keys(&queue, entries, (const int64_t[]){4, 2, 3, 1}, 4);
@@ -83,8 +75,7 @@ static void peek_shows_what_pop_returns(void **state) {
 }
 
 /* After one pop the heap has a root, children and grandchildren: any of them may go. */
-static void any_node_may_be_removed_and_the_order_stands(void **state) {
-    (void)state;
+TEST(any_node_may_be_removed_and_the_order_stands) {
     for (int removed = 1; removed < 16; removed++) {
         struct pqueue queue;
         struct entry entries[16];
@@ -101,8 +92,7 @@ static void any_node_may_be_removed_and_the_order_stands(void **state) {
     }
 }
 
-static void a_node_knows_whether_it_is_in_a_queue(void **state) {
-    (void)state;
+TEST(a_node_knows_whether_it_is_in_a_queue) {
     struct pqueue queue;
     struct entry entries[3];
     push_keys(&queue, entries, (const int64_t[]){1, 2, 3}, 3);
@@ -114,8 +104,7 @@ static void a_node_knows_whether_it_is_in_a_queue(void **state) {
     assert_true(pqueue_contains(&entries[2].node));
 }
 
-static void a_node_that_comes_back_stands_behind_its_equals(void **state) {
-    (void)state;
+TEST(a_node_that_comes_back_stands_behind_its_equals) {
     struct pqueue queue;
     struct entry entries[3];
     push_keys(&queue, entries, (const int64_t[]){1, 1, 1}, 3);
@@ -125,8 +114,7 @@ static void a_node_that_comes_back_stands_behind_its_equals(void **state) {
 }
 
 /* The worst shape: a root with a million children.  Joining them must not recurse. */
-static void a_million_nodes_come_out_sorted(void **state) {
-    (void)state;
+TEST(a_million_nodes_come_out_sorted) {
     struct pqueue queue;
     struct entry *entries = calloc(MILLION, sizeof *entries);
     assert_non_null(entries);
@@ -142,16 +130,5 @@ static void a_million_nodes_come_out_sorted(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_empty_queue_gives_null),
-        cmocka_unit_test(nodes_come_out_by_key),
-        cmocka_unit_test(equal_keys_come_out_in_order_of_arrival),
-        cmocka_unit_test(the_extreme_keys_are_keys_like_others),
-        cmocka_unit_test(peek_shows_what_pop_returns),
-        cmocka_unit_test(any_node_may_be_removed_and_the_order_stands),
-        cmocka_unit_test(a_node_knows_whether_it_is_in_a_queue),
-        cmocka_unit_test(a_node_that_comes_back_stands_behind_its_equals),
-        cmocka_unit_test(a_million_nodes_come_out_sorted),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return suite_run();
 }

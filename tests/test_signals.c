@@ -50,6 +50,8 @@ static int tear_down(void **state) {
     return differing == 0 && descriptors == 0 && watches == 0 ? 0 : -1;
 }
 
+#define SIGNAL_TEST(name) TEST_WITH(name, set_up, tear_down)
+
 static void start(int signal, struct job *job) {
     assert_int_equal(signals_start(&f->signals, signal, &job->timer.handle), 0);
 }
@@ -65,9 +67,9 @@ static void send(int signal) {
 }
 
 /* Runs whatever the signals that came have queued, and compares. */
-#define assert_ran(names)                                    \
-    assert_true(poller_wait(&f->poller, 0, &f->ready) >= 0), \
-        run_all(&f->ready), assert_logged(&f->log, (names))
+#define assert_ran(names) \
+    assert_true(poller_wait(&f->poller, 0, &f->ready) >= 0), run_all(&f->ready), \
+        assert_logged(&f->log, (names))
 
 static bool is_blocked(int signal) {
     sigset_t mask;
@@ -75,8 +77,7 @@ static bool is_blocked(int signal) {
     return sigismember(&mask, signal) == 1;
 }
 
-static void a_signal_runs_its_handle(void **state) {
-    (void)state;
+SIGNAL_TEST(a_signal_runs_its_handle) {
     start(SIGUSR1, &f->a);
     assert_ran("");
     send(SIGUSR1);
@@ -86,8 +87,7 @@ static void a_signal_runs_its_handle(void **state) {
     assert_ran("a");
 }
 
-static void two_signals_run_their_own_handles(void **state) {
-    (void)state;
+SIGNAL_TEST(two_signals_run_their_own_handles) {
     start(SIGUSR1, &f->a);
     start(SIGUSR2, &f->b);
     send(SIGUSR2);
@@ -99,8 +99,7 @@ static void two_signals_run_their_own_handles(void **state) {
     assert_ran("ab");
 }
 
-static void one_handle_may_serve_two_signals(void **state) {
-    (void)state;
+SIGNAL_TEST(one_handle_may_serve_two_signals) {
     start(SIGUSR1, &f->a);
     start(SIGUSR2, &f->a);
     send(SIGUSR1);
@@ -108,8 +107,7 @@ static void one_handle_may_serve_two_signals(void **state) {
     assert_ran("a");
 }
 
-static void signals_that_come_before_the_handle_runs_are_one(void **state) {
-    (void)state;
+SIGNAL_TEST(signals_that_come_before_the_handle_runs_are_one) {
     start(SIGUSR1, &f->a);
     for (int i = 0; i < 3; i++) send(SIGUSR1);
     assert_ran("a");
@@ -119,16 +117,15 @@ static void signals_that_come_before_the_handle_runs_are_one(void **state) {
     assert_ran("");
 }
 
-static void the_highest_signal_is_one_like_others(void **state) {
-    (void)state;
+SIGNAL_TEST(the_highest_signal_is_one_like_others) {
     start(SIGRTMAX, &f->a);
     send(SIGRTMAX);
     assert_ran("a");
 }
 
-static void what_is_no_signal_is_refused(void **state) {
-    (void)state;
-    const int refused[] = {0, -1, INT32_MIN, 65, INT32_MAX, SIGKILL, SIGSTOP, 32 /* the C library's */};
+SIGNAL_TEST(what_is_no_signal_is_refused) {
+    const int refused[] = {0,         -1,      INT32_MIN, 65,
+                           INT32_MAX, SIGKILL, SIGSTOP,   32 /* the C library's */};
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         assert_int_equal(signals_start(&f->signals, refused[i], &f->a.timer.handle), -EINVAL);
         assert_null(stop(refused[i]));
@@ -137,8 +134,7 @@ static void what_is_no_signal_is_refused(void **state) {
     assert_int_equal(open_descriptors(), f->descriptors);
 }
 
-static void a_second_handler_replaces_the_first(void **state) {
-    (void)state;
+SIGNAL_TEST(a_second_handler_replaces_the_first) {
     start(SIGUSR1, &f->a);
     start(SIGUSR1, &f->b);
     assert_int_equal(f->signals.count, 1);
@@ -157,8 +153,7 @@ static void send_until_queued(int signal, struct job *job) {
     assert_true(handle_queued(&job->timer.handle));
 }
 
-static void a_replacement_answers_the_signal_that_had_come(void **state) {
-    (void)state;
+SIGNAL_TEST(a_replacement_answers_the_signal_that_had_come) {
     start(SIGUSR1, &f->a);
     send_until_queued(SIGUSR1, &f->a);
     start(SIGUSR1, &f->b);
@@ -169,8 +164,7 @@ static void a_replacement_answers_the_signal_that_had_come(void **state) {
     assert_ran("b");
 }
 
-static void a_stopped_signal_no_longer_runs_its_handle(void **state) {
-    (void)state;
+SIGNAL_TEST(a_stopped_signal_no_longer_runs_its_handle) {
     start(SIGUSR1, &f->a);
     start(SIGUSR2, &f->b);
     send_until_queued(SIGUSR1, &f->a);
@@ -180,8 +174,7 @@ static void a_stopped_signal_no_longer_runs_its_handle(void **state) {
     assert_ran("b");
 }
 
-static void stopping_restores_the_mask(void **state) {
-    (void)state;
+SIGNAL_TEST(stopping_restores_the_mask) {
     start(SIGUSR1, &f->a);
     start(SIGUSR2, &f->b);
     assert_true(is_blocked(SIGUSR1) && is_blocked(SIGUSR2));
@@ -192,8 +185,7 @@ static void stopping_restores_the_mask(void **state) {
     assert_false(is_blocked(SIGUSR2));
 }
 
-static void a_signal_that_was_blocked_before_stays_blocked(void **state) {
-    (void)state;
+SIGNAL_TEST(a_signal_that_was_blocked_before_stays_blocked) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
@@ -213,8 +205,7 @@ static void a_signal_that_was_blocked_before_stays_blocked(void **state) {
     assert_false(is_blocked(SIGUSR1));
 }
 
-static void children_can_be_given_the_mask_without_our_blocks(void **state) {
-    (void)state;
+SIGNAL_TEST(children_can_be_given_the_mask_without_our_blocks) {
     start(SIGUSR1, &f->a);
     start(SIGTERM, &f->b);
     sigset_t child;
@@ -232,8 +223,7 @@ static void count_delivered(int signal) {
     delivered++;
 }
 
-static void a_signal_that_pends_when_stopped_is_delivered_as_before(void **state) {
-    (void)state;
+SIGNAL_TEST(a_signal_that_pends_when_stopped_is_delivered_as_before) {
     struct sigaction action = {.sa_handler = count_delivered}, before;
     sigaction(SIGUSR1, &action, &before);
     delivered = 0;
@@ -248,8 +238,7 @@ static void a_signal_that_pends_when_stopped_is_delivered_as_before(void **state
     sigaction(SIGUSR1, &before, NULL);
 }
 
-static void one_that_pends_when_the_other_stops_is_still_ours(void **state) {
-    (void)state;
+SIGNAL_TEST(one_that_pends_when_the_other_stops_is_still_ours) {
     start(SIGUSR1, &f->a);
     start(SIGUSR2, &f->b);
     send(SIGUSR2);
@@ -257,8 +246,7 @@ static void one_that_pends_when_the_other_stops_is_still_ours(void **state) {
     assert_ran("b");
 }
 
-static void the_descriptor_is_open_only_while_there_is_a_handler(void **state) {
-    (void)state;
+SIGNAL_TEST(the_descriptor_is_open_only_while_there_is_a_handler) {
     assert_int_equal(open_descriptors(), f->descriptors);
     for (int i = 0; i < 3; i++) {
         start(SIGUSR1, &f->a);
@@ -285,8 +273,7 @@ static void stop_both(struct job *job) {
     stop(SIGUSR2);
 }
 
-static void a_callback_may_stop_its_own_signal_and_others(void **state) {
-    (void)state;
+SIGNAL_TEST(a_callback_may_stop_its_own_signal_and_others) {
     start(SIGUSR1, &f->a);
     f->a.then = stop_this;
     send(SIGUSR1);
@@ -301,8 +288,7 @@ static void a_callback_may_stop_its_own_signal_and_others(void **state) {
     assert_int_equal(f->signals.count, 0);
 }
 
-static void a_start_that_fails_leaves_nothing(void **state) {
-    (void)state;
+SIGNAL_TEST(a_start_that_fails_leaves_nothing) {
     struct rlimit limit = leave_descriptors(0);
     int result = signals_start(&f->signals, SIGUSR1, &f->a.timer.handle);
     setrlimit(RLIMIT_NOFILE, &limit);
@@ -317,8 +303,7 @@ static void a_start_that_fails_leaves_nothing(void **state) {
     assert_int_equal(sigismember(&f->signals.watched, SIGUSR1), 0);
 }
 
-static void closing_stops_all_and_may_come_twice(void **state) {
-    (void)state;
+SIGNAL_TEST(closing_stops_all_and_may_come_twice) {
     start(SIGUSR1, &f->a);
     start(SIGUSR2, &f->b);
     send_until_queued(SIGUSR1, &f->a);
@@ -334,8 +319,7 @@ static void *send_to(void *thread) {
     return NULL;
 }
 
-static void a_signal_ends_a_wait(void **state) {
-    (void)state;
+SIGNAL_TEST(a_signal_ends_a_wait) {
     start(SIGUSR1, &f->a);
     pthread_t self = pthread_self(), sender;
     assert_int_equal(pthread_create(&sender, NULL, send_to, &self), 0);
@@ -345,29 +329,6 @@ static void a_signal_ends_a_wait(void **state) {
     pthread_join(sender, NULL);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(a_signal_runs_its_handle),
-        TEST(two_signals_run_their_own_handles),
-        TEST(one_handle_may_serve_two_signals),
-        TEST(signals_that_come_before_the_handle_runs_are_one),
-        TEST(the_highest_signal_is_one_like_others),
-        TEST(what_is_no_signal_is_refused),
-        TEST(a_second_handler_replaces_the_first),
-        TEST(a_replacement_answers_the_signal_that_had_come),
-        TEST(a_stopped_signal_no_longer_runs_its_handle),
-        TEST(stopping_restores_the_mask),
-        TEST(a_signal_that_was_blocked_before_stays_blocked),
-        TEST(children_can_be_given_the_mask_without_our_blocks),
-        TEST(a_signal_that_pends_when_stopped_is_delivered_as_before),
-        TEST(one_that_pends_when_the_other_stops_is_still_ours),
-        TEST(the_descriptor_is_open_only_while_there_is_a_handler),
-        TEST(a_callback_may_stop_its_own_signal_and_others),
-        TEST(a_start_that_fails_leaves_nothing),
-        TEST(closing_stops_all_and_may_come_twice),
-        TEST(a_signal_ends_a_wait),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return suite_run();
 }

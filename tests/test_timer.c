@@ -26,8 +26,7 @@ static void start(struct fixture *f, struct job *job, int64_t when_ns) {
     pqueue_push(&f->timers, &job->timer.node, when_ns);
 }
 
-static void expired_timers_are_queued_by_deadline(void **state) {
-    (void)state;
+TEST(expired_timers_are_queued_by_deadline) {
     struct fixture f;
     set_up(&f);
     start(&f, &f.a, 30);
@@ -38,8 +37,7 @@ static void expired_timers_are_queued_by_deadline(void **state) {
     assert_logged(&f.log, "bca");
 }
 
-static void equal_deadlines_expire_in_the_order_of_their_start(void **state) {
-    (void)state;
+TEST(equal_deadlines_expire_in_the_order_of_their_start) {
     struct fixture f;
     set_up(&f);
     start(&f, &f.c, 10);
@@ -51,8 +49,7 @@ static void equal_deadlines_expire_in_the_order_of_their_start(void **state) {
     assert_logged(&f.log, "dcab");
 }
 
-static void a_deadline_is_due_at_its_nanosecond_and_not_before(void **state) {
-    (void)state;
+TEST(a_deadline_is_due_at_its_nanosecond_and_not_before) {
     struct fixture f;
     set_up(&f);
     int64_t late_ns = INT64_C(9000000000000000001); /* where a double has no nanoseconds */
@@ -67,8 +64,7 @@ static void a_deadline_is_due_at_its_nanosecond_and_not_before(void **state) {
     assert_logged(&f.log, "ab");
 }
 
-static void the_extreme_deadlines_are_deadlines_like_others(void **state) {
-    (void)state;
+TEST(the_extreme_deadlines_are_deadlines_like_others) {
     struct fixture f;
     set_up(&f);
     start(&f, &f.a, INT64_MAX);
@@ -80,8 +76,7 @@ static void the_extreme_deadlines_are_deadlines_like_others(void **state) {
     assert_logged(&f.log, "ba");
 }
 
-static void expired_timers_stand_behind_what_was_ready(void **state) {
-    (void)state;
+TEST(expired_timers_stand_behind_what_was_ready) {
     struct fixture f;
     set_up(&f);
     start(&f, &f.a, 1);
@@ -91,8 +86,7 @@ static void expired_timers_stand_behind_what_was_ready(void **state) {
     assert_logged(&f.log, "ba");
 }
 
-static void a_timer_is_started_until_it_expires(void **state) {
-    (void)state;
+TEST(a_timer_is_started_until_it_expires) {
     struct fixture f;
     set_up(&f);
     assert_false(timer_started(&f.a.timer));
@@ -106,13 +100,13 @@ static void a_timer_is_started_until_it_expires(void **state) {
     assert_int_equal(timer_deadline_ns(&f.a.timer), 7);
 }
 
-static void a_million_stopped_timers_leave_nothing(void **state) {
-    (void)state;
+TEST(a_million_stopped_timers_leave_nothing) {
     struct fixture f;
     set_up(&f);
     struct timer *timers = calloc(MILLION, sizeof *timers);
     assert_non_null(timers);
-    for (int i = 0; i < MILLION; i++) pqueue_push(&f.timers, &timers[i].node, i * INT64_C(7919) % MILLION);
+    for (int i = 0; i < MILLION; i++)
+        pqueue_push(&f.timers, &timers[i].node, i * INT64_C(7919) % MILLION);
     for (int i = 0; i < MILLION; i++) pqueue_remove(&f.timers, &timers[i].node);
     assert_int_equal(f.timers.count, 0);
     assert_null(pqueue_peek(&f.timers));
@@ -122,14 +116,5 @@ static void a_million_stopped_timers_leave_nothing(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(expired_timers_are_queued_by_deadline),
-        cmocka_unit_test(equal_deadlines_expire_in_the_order_of_their_start),
-        cmocka_unit_test(a_deadline_is_due_at_its_nanosecond_and_not_before),
-        cmocka_unit_test(the_extreme_deadlines_are_deadlines_like_others),
-        cmocka_unit_test(expired_timers_stand_behind_what_was_ready),
-        cmocka_unit_test(a_timer_is_started_until_it_expires),
-        cmocka_unit_test(a_million_stopped_timers_leave_nothing),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return suite_run();
 }

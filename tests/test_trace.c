@@ -1,15 +1,11 @@
 /* test_trace.c -- the ring of events. */
 #include "host/trace.h"
+#include "tests/suite.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-static void a_trace_that_is_off_holds_no_memory(void **state) {
-    (void)state;
+TEST(a_trace_that_is_off_holds_no_memory) {
     struct trace trace;
     trace_init(&trace);
     assert_false(trace.on);
@@ -18,8 +14,7 @@ static void a_trace_that_is_off_holds_no_memory(void **state) {
     trace_close(&trace);
 }
 
-static void events_are_read_in_the_order_in_which_they_happened(void **state) {
-    (void)state;
+TEST(events_are_read_in_the_order_in_which_they_happened) {
     struct trace trace;
     trace_init(&trace);
     assert_int_equal(trace_start(&trace, 1000), 0);
@@ -36,8 +31,7 @@ static void events_are_read_in_the_order_in_which_they_happened(void **state) {
     trace_close(&trace);
 }
 
-static void the_ring_keeps_the_last_events(void **state) {
-    (void)state;
+TEST(the_ring_keeps_the_last_events) {
     struct trace trace;
     trace_init(&trace);
     assert_int_equal(trace_start(&trace, 0), 0);
@@ -53,8 +47,7 @@ static void the_ring_keeps_the_last_events(void **state) {
     trace_close(&trace);
 }
 
-static void details_that_are_too_long_are_cut(void **state) {
-    (void)state;
+TEST(details_that_are_too_long_are_cut) {
     struct trace trace;
     trace_init(&trace);
     assert_int_equal(trace_start(&trace, 0), 0);
@@ -69,8 +62,7 @@ static void details_that_are_too_long_are_cut(void **state) {
     trace_close(&trace);
 }
 
-static void what_was_recorded_stays_readable_after_the_stop(void **state) {
-    (void)state;
+TEST(what_was_recorded_stays_readable_after_the_stop) {
     struct trace trace;
     trace_init(&trace);
     assert_int_equal(trace_start(&trace, 0), 0);
@@ -82,8 +74,7 @@ static void what_was_recorded_stays_readable_after_the_stop(void **state) {
     trace_close(&trace);
 }
 
-static void a_second_start_begins_an_empty_trace(void **state) {
-    (void)state;
+TEST(a_second_start_begins_an_empty_trace) {
     struct trace trace;
     trace_init(&trace);
     assert_int_equal(trace_start(&trace, 0), 0);
@@ -99,8 +90,7 @@ static void a_second_start_begins_an_empty_trace(void **state) {
     trace_close(&trace);
 }
 
-static void a_closed_trace_is_as_new(void **state) {
-    (void)state;
+TEST(a_closed_trace_is_as_new) {
     struct trace trace;
     trace_init(&trace);
     assert_int_equal(trace_start(&trace, 0), 0);
@@ -113,14 +103,5 @@ static void a_closed_trace_is_as_new(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_trace_that_is_off_holds_no_memory),
-        cmocka_unit_test(events_are_read_in_the_order_in_which_they_happened),
-        cmocka_unit_test(the_ring_keeps_the_last_events),
-        cmocka_unit_test(details_that_are_too_long_are_cut),
-        cmocka_unit_test(what_was_recorded_stays_readable_after_the_stop),
-        cmocka_unit_test(a_second_start_begins_an_empty_trace),
-        cmocka_unit_test(a_closed_trace_is_as_new),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return suite_run();
 }

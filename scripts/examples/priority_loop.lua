@@ -30,8 +30,13 @@ loop:run_forever()
 print("urgent callbacks meanwhile:", urgent < 10)
 
 -- Tasks have priorities, too: their steps run as urgent callbacks.
-local second = loop:create_task(print, "ordinary task")
-local first = loop:create_task(function() lh.sleep(0) print("urgent task") lh.sleep(0) end)
-first:set_priority(-1)
-loop:run_until_complete(function() lh.gather(first, second) end)
+local function steps(name)
+  for i = 1, 2 do
+    lh.sleep(0)
+    print(name, i)
+  end
+end
+local ordinary, urgent_task = loop:create_task(steps, "ordinary"), loop:create_task(steps, "urgent")
+urgent_task:set_priority(-1)
+loop:run_until_complete(function() lh.gather(ordinary, urgent_task) end)
 loop:close()

@@ -4,7 +4,7 @@
     run.py --one 17 --shrink            one of them, made small if the logs differ
     run.py --file PROGRAM.json --print  one in a file, with both logs
     run.py --fixed                      the corpus of former failures
-    run.py --mutants                    would faults of asyncio be seen?
+    run.py --mutants --fixed            would these faults of asyncio be seen?
 """
 
 import sys
@@ -158,8 +158,7 @@ def main():
     actual = python_side(options.mutant) if options.mutant else loophost_side(options.loophost)
     comparison = Comparison(python_side(), actual)
     if options.mutants:
-        passed, failed = run_mutants([generate(options.seed + n)
-                                      for n in range(options.count or 1000)])
+        passed, failed = run_mutants([program for _, program in named])
     elif not options.mutant and not os.access(options.loophost, os.X_OK):
         sys.exit(f"no loophost at {options.loophost}: build it, or say --loophost PATH")
     else:

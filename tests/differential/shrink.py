@@ -79,6 +79,8 @@ def edit_statement(st):
         for value in values:
             if field == "d" and value is None and st["k"] not in MAY_BE_NONE:
                 continue
+            if field == "msg" and st["k"] != "cancel":
+                continue
             if field == "on" and st.get("finally") is None:
                 continue
             if field in st and st[field] not in values[:values.index(value) + 1]:

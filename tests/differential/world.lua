@@ -5,6 +5,9 @@ local lh = require "loophost"
 
 local STEP_LIMIT = 1500
 
+-- Errors that a program cannot have meant.
+local BUGS = { "attempt to ", "bad argument", "stack overflow", "not enough memory" }
+
 local World = {}
 World.__index = World
 
@@ -51,8 +54,10 @@ function World.show_error(err)
     return name
   end
   local text = tostring(err)
-  if text:find("attempt to ", 1, true) or text:find("bad argument", 1, true) then
-    return "BUG " .. text
+  for _, sign in ipairs(BUGS) do
+    if text:find(sign, 1, true) then
+      return "BUG " .. text
+    end
   end
   return "Misuse"
 end
@@ -73,7 +78,7 @@ end
 function World.new(program, loop)
   local world = setmetatable({
     program = program, loop = loop, origin = loop:time(), lines = {},
-    closed = false, now = 0, steps = 0, frames = 0,
+    closed = false, steps = 0, frames = 0,
     slots = {}, plain = {}, groups = {}, timeouts = {}, handles = {}, timed = {},
     callbacks = {}, counters = {}, kids = {}, targets = {}, vars = {}, objects = {},
   }, World)
@@ -87,11 +92,8 @@ function World.new(program, loop)
 end
 
 function World:say(text)
-  if not self.loop:is_closed() then
-    self.now = self.loop:time() - self.origin
-  end
   if not self.closed then
-    io.write(("%.0f %s\n"):format(self.now * 1000, text))
+    io.write(("%.0f %s\n"):format((self.loop:time() - self.origin) * 1000, text))
   end
 end
 

@@ -1,0 +1,90 @@
+/* address.c -- from struct sockaddr to what a script reads. */
+#include "bindings/address.h"
+
+#include "bindings/result.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/un.h>
+
+int l_push_address(lua_State *L, const struct sockaddr_storage *address, socklen_t size) {
+    char text[INET6_ADDRSTRLEN];
+    switch (address->ss_family) {
+    case AF_INET: {
+        const struct sockaddr_in *v4 = (const void *)address;
+        lua_pushstring(L, inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text));
+        lua_pushinteger(L, ntohs(v4->sin_port));
+        return 2;
+    }
+    case AF_INET6: {
+        const struct sockaddr_in6 *v6 = (const void *)address;
+        char scope[IF_NAMESIZE];
+        inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+        if (v6->sin6_scope_id != 0 && if_indextoname(v6->sin6_scope_id, scope) != NULL) {
+            lua_pushfstring(L, "%s%%%s", text, scope);
+        } else {
+            lua_pushstring(L, text);
+        }
+        lua_pushinteger(L, ntohs(v6->sin6_port));
+        return 2;
+    }
+    case AF_UNIX: {
+        const struct sockaddr_un *path = (const void *)address;
+        size_t length = size > offsetof(struct sockaddr_un, sun_path)
+                            ? size - offsetof(struct sockaddr_un, sun_path)
+                            : 0;
+        if (length > 0 && path->sun_path[0] != '\0') length = strnlen(path->sun_path, length);
+        lua_pushlstring(L, path->sun_path, length);
+        return 1;
+    }
+    default: lua_pushliteral(L, ""); return 1;
+    }
+}
+
+int l_push_socket_name(lua_State *L, int fd, l_socket_name_fn *get_name) {
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof address;
+    if (get_name(fd, (struct sockaddr *)&address, &size) < 0) return l_push_errno(L, errno);
+    return l_push_address(L, &address, size);
+}
+
+socklen_t l_checkaddress(lua_State *L, int arg, struct sockaddr_storage *address) {
+    const char *text = luaL_checkstring(L, arg);
+    lua_Integer port = luaL_checkinteger(L, arg + 1);
+    luaL_argcheck(L, port >= 0 && port <= 65535, arg + 1, "port out of range");
+    memset(address, 0, sizeof *address);
+    struct sockaddr_in *v4 = (void *)address;
+    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons((uint16_t)port);
+        return sizeof *v4;
+    }
+    struct sockaddr_in6 *v6 = (void *)address;
+    char plain[INET6_ADDRSTRLEN];
+    size_t length = strcspn(text, "%");
+    luaL_argcheck(L, length < sizeof plain, arg, "not a numeric address");
+    memcpy(plain, text, length);
+    plain[length] = '\0';
+    luaL_argcheck(L, inet_pton(AF_INET6, plain, &v6->sin6_addr) == 1, arg, "not a numeric address");
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons((uint16_t)port);
+    if (text[length] == '%') v6->sin6_scope_id = if_nametoindex(text + length + 1);
+    return sizeof *v6;
+}
+
+socklen_t l_checkpath(lua_State *L, int arg, struct sockaddr_storage *address) {
+    size_t length;
+    const char *path = luaL_checklstring(L, arg, &length);
+    struct sockaddr_un *un = (void *)address;
+    luaL_argcheck(L, length > 0 && length < sizeof un->sun_path, arg,
+                  "path of a Unix socket must have 1 to 107 bytes");
+    luaL_argcheck(L, path[0] == '\0' || strlen(path) == length, arg, "path contains zeros");
+    memset(address, 0, sizeof *address);
+    un->sun_family = AF_UNIX;
+    memcpy(un->sun_path, path, length);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (path[0] != '\0'));
+}

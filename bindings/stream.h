@@ -1,0 +1,80 @@
+/* stream.h -- bytes from and to a descriptor, for tasks.
+ *
+ * A stream is one userdata.  It reads and writes only while a task asks for it: there is
+ * no buffer of outgoing bytes at all, and incoming ones are kept only when a read got
+ * more than was asked for.  So a slow reader slows its peer, and a slow peer its writer.
+ *
+ * Where the stream meets the kernel, or something put in between (TLS, a simulation), is
+ * struct l_channel: the only functions that know what a descriptor is. */
+#ifndef LOOPHOST_L_STREAM_H
+#define LOOPHOST_L_STREAM_H
+
+#include "bindings/task.h"
+
+#include <sys/uio.h>
+
+struct l_stream;
+
+/* Each returns >= 0 or -errno; -EAGAIN after setting the stream's `needs` to the direction
+ * (1 << POLL_READ, 1 << POLL_WRITE) that must be ready before it is tried again. */
+struct l_channel {
+    ssize_t (*read)(struct l_stream *stream, void *buffer, size_t size);
+    ssize_t (*write)(struct l_stream *stream, const struct iovec *parts, int count);
+    ssize_t (*write_eof)(struct l_stream *stream);
+    void (*close)(struct l_stream *stream); /* what is above the descriptor; may be NULL */
+};
+
+struct l_stream {
+    struct l_runtime *rt;
+    struct l_loop *loop;
+    const struct l_channel *channel;
+    void *channel_state;       /* the channel's */
+    struct watch reader, writer;
+    struct l_task *reading;    /* the task that waits to read */
+    struct l_task *writing;    /* the task that waits to write */
+    struct handle_queue turns; /* tasks that wait for another's write to end */
+    char *buffer;              /* inside the userdata that is user value L_STREAM_BUFFER */
+    size_t start, end, capacity; /* of the bytes in it that nobody has read */
+    size_t limit;              /* the longest line, or what readuntil looks through */
+    int fd;                    /* -1 once closed */
+    unsigned needs;    /* what the channel's last -EAGAIN waits for */
+    unsigned read_needs, write_needs; /* of the tasks that wait */
+    bool is_socket, pollable, is_tty;
+    bool readable, writable;   /* as far as we know: not known to be drained or full */
+    bool busy_writing;
+    bool eof, sent_eof, keep_fd;
+};
+
+enum {
+    L_STREAM_LOOP = 1,
+    L_STREAM_BUFFER,
+    L_STREAM_PLACE, /* "file:line" where it was opened, for the warning when it leaks */
+    L_STREAM_MORE,  /* what the channel, or a process, keeps alive with the stream */
+    L_STREAM_USERVALUES = L_STREAM_MORE,
+};
+
+enum { L_STREAM_LIMIT = 64 * 1024, L_STREAM_CHUNK = 64 * 1024 };
+
+void l_stream_open(lua_State *L, struct l_runtime *rt);
+
+/* Pushes a stream that owns the descriptor, which must be non-blocking; `place` is the
+ * index of a string or 0.  If it raises, the descriptor is closed. */
+struct l_stream *l_stream_new(lua_State *L, struct l_runtime *rt, int loop_index,
+                              struct l_loop *loop, int fd, size_t limit, int place);
+
+/* The stream at the index, or an argument error; the second also if it is closed. */
+struct l_stream *l_stream_check(lua_State *L, int index);
+struct l_stream *l_stream_check_open(lua_State *L, int index);
+
+/* Wakes what waits on the stream, to find it closed, and closes it.  May be repeated. */
+void l_stream_close(lua_State *L, struct l_stream *stream);
+
+/* Suspends the running task until the stream is ready for what `stream->needs`; `return`
+ * it. */
+int l_stream_wait(lua_State *L, struct l_stream *stream, enum poll_direction direction,
+                  lua_KContext context, lua_KFunction continuation);
+
+/* The plain channel: the descriptor itself. */
+extern const struct l_channel l_descriptor_channel;
+
+#endif

@@ -1,0 +1,72 @@
+-- loophost -- the public names, on one screen. See docs for what they do.
+--
+-- What a script does not use is not loaded: a name is looked up when it is first asked for.
+
+local core = require "loophost.core"
+
+-- Done in C, and passed on as it is.
+local FROM_C = [[
+  await sleep Sleep current_task get_running_loop
+  iserror rawpcall rawxpcall pcall xpcall coroutine isfuture istask
+  Lock Event Condition Semaphore BoundedSemaphore Queue PriorityQueue LifoQueue
+  open_connection open_unix_connection start_server start_unix_server
+  create_datagram_endpoint create_subprocess_exec create_subprocess_shell
+  getaddrinfo stdin stdout stderr]]
+
+-- Done in a module of ours, under the same name.
+local FROM_MODULES = {
+  eventloop = "EventLoop new_event_loop",
+  policy = [[EventLoopPolicy get_event_loop_policy set_event_loop_policy
+             get_event_loop set_event_loop]],
+  tasks = "create_task all_tasks",
+  runner = "run Runner",
+  gather = "gather",
+  waits = "wait as_completed shield",
+  timeout = "timeout timeout_at wait_for",
+  taskgroup = "TaskGroup",
+  barrier = "Barrier",
+  context = "ContextVar",
+}
+
+-- Called by C, which finds them in `core`.
+local HOOKS = {
+  awaitable = "ensure_future",
+  reports = "report guard report_unretrieved warn_slow foreign_yield loop_closing",
+  stories = "story task_story deadlock",
+  sleep = "slow_sleep",
+  tasks = "drive",
+  policy = "current_loop_or_nil",
+  runner = "cancel_all",
+}
+
+-- Makes `target` look up the names in the modules when they are first asked for.
+local function load_on_demand(target, modules)
+  local module_of = {}
+  for module, names in pairs(modules) do
+    for name in names:gmatch "%S+" do module_of[name] = "loophost." .. module end
+  end
+  local function find(_, name)
+    local module = module_of[name]
+    if not module then return nil end
+    local value = require(module)[name]
+    rawset(target, name, value)
+    return value
+  end
+  local function every()
+    for name in pairs(module_of) do find(target, name) end
+    return next, target, nil
+  end
+  return setmetatable(target, { __index = find, __pairs = every })
+end
+
+load_on_demand(core, HOOKS)
+function core.get_event_loop() return require("loophost.policy").usable_loop() end
+function core.task_methods.traceback(task) return core.task_story(task) end
+core.defaults = {} -- options of loops, when nobody says otherwise; the host fills it in
+
+local lh = load_on_demand({}, FROM_MODULES)
+
+for name in FROM_C:gmatch "%S+" do lh[name] = core[name] end
+for name, error_class in pairs(core.errors) do lh[name] = error_class end
+
+return lh

@@ -1,0 +1,126 @@
+-- stories.lua -- where an error came from, across tasks; and who waits for what.
+--
+-- When a task fails, the coroutines of those who await it still stand where they wait: a
+-- story keeps the tracebacks of them all. When the error goes on and makes one of them
+-- fail, too, that one's story continues the first.
+
+local core = require "loophost.core"
+local argument = require "loophost.argument"
+
+local get = core.get
+
+local stories = {}
+
+local MAX_DEPTH = 16 -- tasks that await each other
+
+---@class loophost.Story
+---@field name string of the task
+---@field traceback string at the error, or where the task waits
+---@field created? string "file:line"
+---@field cause? loophost.Story of the task whose error this one passed on
+---@field awaiters loophost.Story[]
+local Story = { __name = "loophost.Story" }
+
+-- The story of the task whose error the future passes on: its own, or, for a future that
+-- ended as another one did, that one's.
+local function story_of(future)
+  for _ = 1, MAX_DEPTH do
+    if future == nil then return nil end
+    local story = get(future, "story")
+    if story ~= nil then return story end
+    future = get(future, "cause")
+  end
+end
+
+local function awaiters_of(task, depth)
+  local list = {}
+  for i, awaiter in ipairs(depth < MAX_DEPTH and core.task_awaiters(task) or list) do
+    list[i] = {
+      name = awaiter:get_name(), traceback = core.task_traceback(awaiter),
+      created = core.task_created(awaiter), awaiters = awaiters_of(awaiter, depth + 1),
+    }
+  end
+  return list
+end
+
+-- What is to be told about a task that has just failed.
+---@param task loophost.Task
+---@param traceback? string at the error
+---@param cause? loophost.Future whose error it was that the task passed on
+---@return loophost.Story
+function stories.story(task, traceback, cause)
+  return setmetatable({
+    name = task:get_name(), traceback = traceback or "", created = core.task_created(task),
+    cause = story_of(cause), awaiters = awaiters_of(task, 1),
+  }, Story)
+end
+
+local function add_created(lines, story)
+  if story.created then
+    lines[#lines + 1] = ("task '%s' created at %s"):format(story.name, story.created)
+  end
+end
+
+local function add_awaiting(lines, story)
+  lines[#lines + 1] = ("awaited by task '%s':"):format(story.name)
+  local frames = story.traceback:gsub("^stack traceback:\n", "")
+  if frames ~= "" then lines[#lines + 1] = frames end
+  add_created(lines, story)
+end
+
+local function add_awaiters(lines, story)
+  for _, awaiter in ipairs(story.awaiters) do
+    add_awaiting(lines, awaiter)
+    add_awaiters(lines, awaiter)
+  end
+end
+
+function Story:__tostring()
+  local chain, lines = {}, {}
+  local story = self
+  while story and #chain < MAX_DEPTH do
+    chain[#chain + 1], story = story, story.cause
+  end
+  for i = #chain, 1, -1 do
+    story = chain[i]
+    if i == #chain then
+      if story.traceback ~= "" then lines[1] = story.traceback end
+      add_created(lines, story)
+    else
+      add_awaiting(lines, story)
+    end
+  end
+  add_awaiters(lines, self)
+  return table.concat(lines, "\n")
+end
+
+-- Where the task's error came from or, if it is not done, where it waits; then who awaits
+-- it, and where all of them were created.
+---@param task loophost.Task
+---@return string
+function stories.task_story(task)
+  if not core.istask(task) then argument.mismatch(1, "traceback", "Task", task, 3) end
+  local story = get(task, "story")
+  if story == nil then
+    story = stories.story(task, core.task_traceback(task))
+  end
+  return tostring(story)
+end
+
+-- What run_until_complete raises when nothing can ever happen again.
+---@param loop loophost.EventLoop
+---@return table error a DeadlockError that lists every waiting task
+function stories.deadlock(loop)
+  local tasks = require("loophost.tasks").all_tasks(loop)
+  local lines = { ("nothing can ever happen again, and %d task%s wait%s"):format(#tasks,
+    #tasks == 1 and "" or "s", #tasks == 1 and "s" or "") }
+  for _, task in ipairs(tasks) do
+    local what, where = core.task_waits(task)
+    local created = core.task_created(task)
+    lines[#lines + 1] = ("  task '%s' waits for %s at %s%s"):format(task:get_name(),
+      what or "its turn", where or "?", created and ", created at " .. created or "")
+  end
+  return core.errors.DeadlockError(table.concat(lines, "\n"))
+end
+
+return stories
