@@ -199,13 +199,23 @@ static int handle_message(lua_State *L) {
     return 1;
 }
 
+/* The same if the script's handler is debug.traceback, with no frame of ours in what it
+ * shows. */
+static int handle_traceback(lua_State *L) {
+    if (l_is_cancelled(L, l_runtime(L), 1)) return 1;
+    if (!lua_isnil(L, 1) && !lua_isstring(L, 1)) return 1;
+    luaL_traceback(L, L, lua_tostring(L, 1), 1);
+    return 1;
+}
+
 /* function, handler, arguments */
 static int l_xpcall(lua_State *L) {
     int arguments = lua_gettop(L) - 2;
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushvalue(L, 2);
-    lua_pushcclosure(L, handle_message, 2);
+    bool is_traceback = lua_iscfunction(L, 2) && lua_tocfunction(L, 2) == l_runtime(L)->traceback;
+    lua_pushcclosure(L, is_traceback ? handle_traceback : handle_message, 2);
     lua_replace(L, 2);
     lua_pushboolean(L, 1);
     lua_pushvalue(L, 1);
@@ -246,17 +256,23 @@ void l_coroutine_open(lua_State *L, struct l_runtime *rt) {
     lua_setfield(L, -2, "rawpcall");
     lua_getglobal(L, "xpcall");
     lua_setfield(L, -2, "rawxpcall");
+    if (lua_getglobal(L, "debug") == LUA_TTABLE) {
+        lua_getfield(L, -1, "traceback");
+        rt->traceback = lua_tocfunction(L, -1);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
     push_library(L, rt);
     lua_setfield(L, -2, "coroutine");
     lua_pop(L, 1);
 }
 
 void l_coroutine_replace_globals(lua_State *L, struct l_runtime *rt) {
-    l_pushshared(L, rt, L_SHARED_HOOKS);
-    lua_getfield(L, -1, "pcall");
+    l_pushfunction(L, rt, l_pcall); /* not lh.pcall itself: a traceback is to say 'pcall' */
     lua_setglobal(L, "pcall");
-    lua_getfield(L, -1, "xpcall");
+    l_pushfunction(L, rt, l_xpcall);
     lua_setglobal(L, "xpcall");
+    l_pushshared(L, rt, L_SHARED_HOOKS);
     lua_getfield(L, -1, "coroutine");
     lua_getglobal(L, "coroutine"); /* in place: others may hold the table */
     lua_pushnil(L);

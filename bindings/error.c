@@ -150,14 +150,15 @@ void l_error_open(lua_State *L, struct l_runtime *rt) {
 
 void l_keep_traceback(lua_State *L, struct l_runtime *rt) {
     int error = lua_gettop(L);
-    if (l_is_cancelled(L, rt, error)) return;
     l_pushshared(L, rt, L_SHARED_SCRATCH);
     luaL_traceback(L, L, NULL, 1);
     lua_getfield(L, -2, "inner_error");
     if (!lua_isnil(L, -1) && lua_rawequal(L, -1, error)) {
-        lua_getfield(L, -3, "inner_traceback");
-        lua_pushliteral(L, "\n(in a coroutine resumed from)\n");
-        lua_pushvalue(L, -4);
+        lua_pushvalue(L, -2);
+        lua_pushliteral(L, "\nin the coroutine that raised it:");
+        lua_getfield(L, -5, "inner_traceback");
+        luaL_gsub(L, lua_tostring(L, -1), "stack traceback:", "");
+        lua_remove(L, -2);
         lua_concat(L, 3);
         lua_replace(L, -3);
     }

@@ -65,29 +65,16 @@ void l_future_setextra(lua_State *L, int index, enum l_future_extra key) {
 
 /* ---- settling ---- */
 
-/* Gives the loop each function that waits for the future at the index. */
-static void schedule_functions(lua_State *L, int index, struct l_future *future) {
-    struct l_loop *loop = future->loop;
+/* Has the loop anchor each function that waits for the future at the index. */
+static void anchor_functions(lua_State *L, int index, struct l_future *future) {
     if (future->functions == 0) return;
+    if (future->loop->closed) luaL_error(L, "Event loop is closed");
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     l_future_getextra(L, index, L_EXTRA_CALLBACKS);
     int list = lua_gettop(L);
-    if (loop->closed) luaL_error(L, "Event loop is closed");
     lua_getiuservalue(L, index, L_FUTURE_LOOP);
-    lua_Unsigned n = lua_rawlen(L, list);
-    for (lua_Unsigned i = 1; i <= n; i++) {
-        lua_rawgeti(L, list, (lua_Integer)i);
-        struct l_handle *handle = lua_touserdata(L, -1);
-        if (loop->overrides & L_OVERRIDE_CALL_SOON) {
-            handle_unlink(&handle->timer.handle);
-            lua_getfield(L, list + 1, "call_soon");
-            lua_pushvalue(L, list + 1);
-            lua_getiuservalue(L, -3, 1);
-            lua_pushvalue(L, index);
-            lua_call(L, 3, 0);
-        } else {
-            l_handle_attach(L, handle, list + 1, loop);
-        }
+    for (lua_Integer i = 1; lua_rawgeti(L, list, i) != LUA_TNIL; i++) {
+        l_handle_attach(L, lua_touserdata(L, -1), list + 1, future->loop);
         lua_pop(L, 1);
     }
     lua_settop(L, list - 1);
@@ -96,12 +83,44 @@ static void schedule_functions(lua_State *L, int index, struct l_future *future)
     l_future_setextra(L, index, L_EXTRA_CALLBACKS);
 }
 
+/* The same for a loop with a call_soon of its own: that is called for each function, in
+ * its place among the tasks that wait. */
+static void settle_by_method(lua_State *L, int index, struct l_future *future) {
+    struct handle *callback;
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    l_future_getextra(L, index, L_EXTRA_CALLBACKS);
+    int list = lua_gettop(L);
+    lua_Integer next = 0;
+    future->functions = 0;
+    while ((callback = handle_pop(&future->callbacks)) != NULL) {
+        struct l_task *task = l_task_of(callback);
+        if (task != NULL) {
+            l_task_wake(L, task);
+        } else if (l_handle_of(callback) != NULL) {
+            lua_rawgeti(L, list, ++next);
+            lua_getiuservalue(L, index, L_FUTURE_LOOP);
+            lua_getfield(L, -1, "call_soon");
+            lua_insert(L, -2);
+            lua_getiuservalue(L, -3, 1);
+            lua_pushvalue(L, index);
+            lua_call(L, 3, 0);
+            lua_settop(L, list);
+        } else {
+            loop_call_soon(&future->loop->loop, callback);
+        }
+    }
+    lua_settop(L, list - 1);
+}
+
 void l_future_settle(lua_State *L, int index, struct l_future *future,
                      enum l_future_state state) {
     struct handle *callback;
-    index = lua_absindex(L, index);
     future->state = state;
-    schedule_functions(L, index, future);
+    if (future->functions > 0 && (future->loop->overrides & L_OVERRIDE_CALL_SOON)) {
+        settle_by_method(L, lua_absindex(L, index), future);
+        return;
+    }
+    anchor_functions(L, lua_absindex(L, index), future);
     while ((callback = handle_pop(&future->callbacks)) != NULL) {
         struct l_task *task = l_task_of(callback);
         if (task != NULL) {
@@ -144,14 +163,19 @@ void l_future_store_results(lua_State *L, int index, struct l_future *future, in
 
 /* ---- reading ---- */
 
-/* Pushes the CancelledError of the cancelled future: the one it was ended with, or a
- * new one with the message that cancel() was given. */
+/* Pushes the CancelledError of the cancelled future: the one that ended the task, or a new
+ * one with the message that cancel() was given.  As in CPython 3.11, a task's is for the
+ * first who asks; those after get one without message. */
 void l_future_pushcancelled(lua_State *L, int index, struct l_future *future) {
     struct l_runtime *rt = future->rt;
     index = lua_absindex(L, index);
     lua_getiuservalue(L, index, L_FUTURE_RESULT);
-    if (l_is_cancelled(L, rt, -1)) return;
-    l_error_new(L, rt, "CancelledError");
+    bool is_error = l_is_cancelled(L, rt, -1);
+    if (future->is_task) {
+        lua_pushnil(L);
+        lua_setiuservalue(L, index, L_FUTURE_RESULT);
+    }
+    if (!is_error) l_error_new(L, rt, "CancelledError");
 }
 
 int l_future_results(lua_State *L, int index, struct l_future *future) {

@@ -17,7 +17,11 @@ lua_State *l_main_running(const struct l_runtime *rt) {
 }
 
 void l_main_abandon(struct l_runtime *rt) {
-    rt->current = rt->main = NULL;
+    if (rt->main != NULL) {
+        lua_State *coroutine = rt->main->coroutine;
+        rt->current = rt->main = NULL;
+        lua_resetthread(coroutine); /* runs its <close>, as lua_close does for the main state */
+    }
     rt->coroutine = NULL;
     rt->running = NULL;
 }
@@ -91,10 +95,10 @@ static int go_on(lua_State *L, int status, lua_KContext step) {
             lua_pushboolean(L, ok);
             lua_rotate(L, FAILURE + 1, 2);
             step = ok ? ASKED : ASKED_AFTER_FAILURE;
-        } else if (ok && !lua_isnoneornil(L, FAILURE + 1)) {
+        } else if (ok && lua_toboolean(L, FAILURE + 1)) {
             step = RAN;
         } else {
-            if (ok && step == ASKED_AFTER_FAILURE) {
+            if (ok && step == ASKED_AFTER_FAILURE && lua_isnone(L, FAILURE + 1)) {
                 lua_settop(L, FAILURE);
                 status = LUA_ERRRUN;
             }
@@ -188,7 +192,9 @@ static bool finish_loop(lua_State *L, struct l_runtime *rt, int loop) {
 /* main task at index 1: what became of it is printed; the exit status */
 static int conclude(lua_State *L, struct l_runtime *rt, struct l_task *task) {
     switch (task->future.state) {
-    case L_FINISHED: return 0;
+    case L_FINISHED:
+        if (!rt->interrupt_pending) rt->interrupted = false; /* the script has dealt with it */
+        return 0;
     case L_CANCELLED:
         if (rt->interrupted) return 130;
         l_future_pushcancelled(L, 1, &task->future);

@@ -8,6 +8,7 @@
 void l_wait_open(lua_State *L, struct l_runtime *rt);
 void l_taskobject_open(lua_State *L, struct l_runtime *rt);
 void l_coroutine_open(lua_State *L, struct l_runtime *rt);
+void l_lineedit_open(lua_State *L, struct l_runtime *rt);
 void l_sync_open(lua_State *L, struct l_runtime *rt);
 void l_queue_open(lua_State *L, struct l_runtime *rt);
 void l_stream_open(lua_State *L, struct l_runtime *rt);

@@ -317,10 +317,6 @@ static int queue_get_nowait(lua_State *L) {
 
 /* ---- join, shutdown ---- */
 
-static void wake_all(lua_State *L, struct l_waitq *queue) {
-    while (l_waitq_wake_next(L, queue)) {}
-}
-
 static int join_resumed(lua_State *L, int status, lua_KContext context) {
     if (l_waitq_resumed(L, l_runtime(L), status, context) != L_WAIT_WOKEN) return lua_error(L);
     return 0;
@@ -335,7 +331,7 @@ static int queue_join(lua_State *L) {
 static int queue_task_done(lua_State *L) {
     struct l_queue *queue = check_queue(L);
     if (queue->unfinished == 0) return luaL_error(L, "task_done() called too many times");
-    if (--queue->unfinished == 0) wake_all(L, &queue->joiners);
+    if (--queue->unfinished == 0) l_waitq_wake_all(L, &queue->joiners);
     return 0;
 }
 
@@ -350,9 +346,9 @@ static int queue_shutdown(lua_State *L) {
         queue->capacity = FIRST_CAPACITY;
     }
     queue->shut_down = true;
-    if (queue->unfinished == 0) wake_all(L, &queue->joiners);
-    wake_all(L, &queue->getters);
-    wake_all(L, &queue->putters);
+    if (queue->unfinished == 0) l_waitq_wake_all(L, &queue->joiners);
+    l_waitq_wake_all(L, &queue->getters);
+    l_waitq_wake_all(L, &queue->putters);
     return 0;
 }
 

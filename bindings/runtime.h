@@ -48,6 +48,7 @@ struct l_runtime {
     struct handle interrupt; /* cancels the main task; queued by a signal handler */
     volatile bool interrupted, interrupt_pending, interrupt_sent;
     bool context_set;        /* some ContextVar was ever set: see context.h */
+    lua_CFunction traceback; /* debug.traceback */
     lua_Integer tasks_named; /* so far, as Task-N */
     const void *cancelled_error; /* the metatable of CancelledError */
 };

@@ -130,7 +130,7 @@ static int event_set(lua_State *L) {
     struct l_event *event = check_event(L);
     if (event->set) return 0;
     event->set = true;
-    while (l_waitq_wake_next(L, &event->queue)) {}
+    l_waitq_wake_all(L, &event->queue);
     return 0;
 }
 
@@ -169,8 +169,9 @@ struct l_condition {
     struct l_lock *lock; /* &own, or that of the Lock in user value 1 */
 };
 
-/* The stack of a wait: what wait_for was given, or nil; the error to raise, or nil. */
-enum { CONDITION_PREDICATE = 2, CONDITION_ERROR };
+/* The stack of a wait: what wait_for was given, or nil; the error to raise, or nil; whether
+ * it was notified. */
+enum { CONDITION_PREDICATE = 2, CONDITION_ERROR, CONDITION_NOTIFIED };
 
 static struct l_condition *check_condition(lua_State *L) {
     return l_check(L, l_runtime(L), 1, L_CONDITION);
@@ -205,27 +206,26 @@ static int condition_locked(lua_State *L) {
 
 static int test_predicate(lua_State *L);
 
-/* The wait is over and the lock held. */
+/* The wait is over and the lock held.  Who was notified and has to raise an error passes
+ * the notification on: 3.13 does that, in 3.11 it is lost. */
 static int condition_waited(lua_State *L) {
-    lua_settop(L, CONDITION_ERROR);
-    if (!lua_isnil(L, CONDITION_ERROR)) return lua_error(L);
+    struct l_condition *condition = lua_touserdata(L, 1);
+    if (!lua_isnil(L, CONDITION_ERROR)) {
+        if (lua_toboolean(L, CONDITION_NOTIFIED)) l_waitq_wake_next(L, &condition->queue);
+        lua_settop(L, CONDITION_ERROR);
+        return lua_error(L);
+    }
     if (!lua_isnil(L, CONDITION_PREDICATE)) return test_predicate(L);
     lua_pushboolean(L, 1);
     return 1;
 }
 
-/* A cancellation while the lock is taken again is put off until it is held.  As in
- * asyncio, it is raised anew then and its message is lost. */
+/* A cancellation while the lock is taken again is put off until it is held. */
 static int condition_lock_resumed(lua_State *L, int status, lua_KContext context) {
     struct l_runtime *rt = l_runtime(L);
     struct l_condition *condition = lua_touserdata(L, 1);
     if (lock_resumed(L, condition->lock, status, context)) return condition_waited(L);
-    if (l_is_cancelled(L, rt, -1)) {
-        lua_pushnil(L);
-        l_error_new(L, rt, "CancelledError");
-    }
     lua_replace(L, CONDITION_ERROR);
-    lua_settop(L, CONDITION_ERROR);
     if (lock_take(condition->lock)) return condition_waited(L);
     return l_waitq_wait(L, rt, &condition->lock->queue, &condition_lock_wait,
                         condition_lock_resumed);
@@ -234,7 +234,10 @@ static int condition_lock_resumed(lua_State *L, int status, lua_KContext context
 static int condition_resumed(lua_State *L, int status, lua_KContext context) {
     struct l_runtime *rt = l_runtime(L);
     struct l_condition *condition = lua_touserdata(L, 1);
-    if (l_waitq_resumed(L, rt, status, context) != L_WAIT_WOKEN) lua_replace(L, CONDITION_ERROR);
+    enum l_wait_end end = l_waitq_resumed(L, rt, status, context);
+    if (end != L_WAIT_WOKEN) lua_replace(L, CONDITION_ERROR);
+    lua_pushboolean(L, end != L_WAIT_CANCELLED);
+    lua_replace(L, CONDITION_NOTIFIED);
     if (lock_take(condition->lock)) return condition_waited(L);
     return l_waitq_wait(L, rt, &condition->lock->queue, &condition_lock_wait,
                         condition_lock_resumed);
@@ -252,14 +255,14 @@ static int wait_without_lock(lua_State *L) {
 static int condition_wait_method(lua_State *L) {
     check_condition(L);
     lua_settop(L, 1);
-    lua_settop(L, CONDITION_ERROR);
+    lua_settop(L, CONDITION_NOTIFIED);
     return wait_without_lock(L);
 }
 
 static int predicate_tested(lua_State *L, int status, lua_KContext context) {
     (void)status, (void)context;
     if (lua_toboolean(L, -1)) return 1;
-    lua_settop(L, CONDITION_ERROR);
+    lua_settop(L, CONDITION_NOTIFIED);
     return wait_without_lock(L);
 }
 
@@ -275,7 +278,7 @@ static int condition_wait_for(lua_State *L) {
         luaL_checktype(L, CONDITION_PREDICATE, LUA_TFUNCTION);
     }
     lua_settop(L, CONDITION_PREDICATE);
-    lua_settop(L, CONDITION_ERROR);
+    lua_settop(L, CONDITION_NOTIFIED);
     return test_predicate(L);
 }
 
@@ -288,13 +291,12 @@ static struct l_condition *check_notifiable(lua_State *L) {
 static int condition_notify(lua_State *L) {
     lua_Integer n = luaL_optinteger(L, 2, 1);
     struct l_condition *condition = check_notifiable(L);
-    while (n-- > 0 && l_waitq_wake_next(L, &condition->queue)) {}
+    while (n-- > 0 && l_waitq_wake_next(L, &condition->queue)) continue;
     return 0;
 }
 
 static int condition_notify_all(lua_State *L) {
-    struct l_condition *condition = check_notifiable(L);
-    while (l_waitq_wake_next(L, &condition->queue)) {}
+    l_waitq_wake_all(L, &check_notifiable(L)->queue);
     return 0;
 }
 
@@ -451,14 +453,11 @@ void l_sync_open(lua_State *L, struct l_runtime *rt) {
                                              {NULL, NULL}};
     static const luaL_Reg event_meta[] = {
         {"__tostring", event_tostring}, {"__gc", event_gc}, {NULL, NULL}};
-    static const luaL_Reg condition_methods[] = {{"acquire", condition_acquire},
-                                                 {"release", condition_release},
-                                                 {"locked", condition_locked},
-                                                 {"wait", condition_wait_method},
-                                                 {"wait_for", condition_wait_for},
-                                                 {"notify", condition_notify},
-                                                 {"notify_all", condition_notify_all},
-                                                 {NULL, NULL}};
+    static const luaL_Reg condition_methods[] = {
+        {"acquire", condition_acquire},       {"release", condition_release},
+        {"locked", condition_locked},         {"wait", condition_wait_method},
+        {"wait_for", condition_wait_for},     {"notify", condition_notify},
+        {"notify_all", condition_notify_all}, {NULL, NULL}};
     static const luaL_Reg condition_meta[] = {{"__close", condition_release},
                                               {"__tostring", condition_tostring},
                                               {"__gc", condition_gc},

@@ -126,11 +126,7 @@ static void keep_failure(lua_State *L, struct l_task *task) {
     int error = lua_gettop(L);
     lua_pushvalue(L, error);
     lua_setiuservalue(L, 1, L_FUTURE_RESULT);
-    if (l_is_cancelled(L, rt, error)) {
-        task->outcome = L_CANCELLED;
-        return;
-    }
-    task->outcome = L_FAILED;
+    task->outcome = l_is_cancelled(L, rt, error) ? L_CANCELLED : L_FAILED;
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     l_pushhook(L, rt, "story");
     lua_pushvalue(L, 1);
@@ -138,7 +134,7 @@ static void keep_failure(lua_State *L, struct l_task *task) {
     l_take_cause(L, rt, error);
     lua_call(L, 3, 1);
     l_future_setextra(L, 1, L_EXTRA_STORY);
-    l_future_guard(L, 1, &task->future);
+    if (task->outcome == L_FAILED) l_future_guard(L, 1, &task->future);
 }
 
 int l_task_body_done(lua_State *L, int status, lua_KContext context) {
@@ -391,7 +387,7 @@ static void note_creator(lua_State *L, int index, struct l_task *task, int level
     do {
         if (!lua_getstack(L, level++, &info)) return;
         lua_getinfo(L, "Sl", &info);
-    } while (info.source[0] == '@' && strncmp(info.source, "@loophost/", 10) == 0);
+    } while (info.currentline < 0 || strncmp(info.source, "@loophost/", 10) == 0);
     lua_getinfo(L, "f", &info);
     task->created_line = info.currentline;
     lua_setiuservalue(L, index, L_TASK_CREATOR);

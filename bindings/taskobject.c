@@ -61,10 +61,11 @@ static int task_set_priority(lua_State *L) {
 
 /* ---- what it tells ---- */
 
-/* current_task() -> the task that runs, or nil */
+/* current_task([loop]) -> the task that runs (in that loop), or nil */
 static int current_task(lua_State *L) {
     struct l_task *task = l_runtime(L)->current;
-    if (task == NULL) {
+    struct l_loop *loop = lua_isnoneornil(L, 1) ? NULL : l_loop_check(L, 1);
+    if (task == NULL || (loop != NULL && task->future.loop != loop)) {
         lua_pushnil(L);
         return 1;
     }

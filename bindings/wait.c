@@ -181,7 +181,10 @@ static int l_await(lua_State *L) {
     if (luaL_getmetafield(L, 1, "__await") != LUA_TNIL) {
         lua_insert(L, 1);
     } else if (lua_type(L, 1) != LUA_TFUNCTION) {
-        return l_type_error(L, 1, "something to await (Future, Task, Sleep, function)");
+        if (luaL_getmetafield(L, 1, "__call") == LUA_TNIL) {
+            return l_type_error(L, 1, "something to await (Future, Task, Sleep, function)");
+        }
+        lua_pop(L, 1);
     }
     lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, return_all);
     return lua_gettop(L);

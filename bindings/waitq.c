@@ -19,10 +19,20 @@ static struct l_task *task_at(struct handle *place) {
     return container_of(place, struct l_task, place);
 }
 
+static void clear(struct handle_queue *list) {
+    struct handle *place = list->head.next;
+    while (place != &list->head) {
+        struct handle *next = place->next;
+        place->next = place->prev = NULL;
+        place = next;
+    }
+    handle_queue_init(list);
+}
+
 void l_waitq_clear(struct l_waitq *queue) {
     if (queue->waiting.head.next == NULL) return;
-    while (handle_pop(&queue->waiting) != NULL) {}
-    while (handle_pop(&queue->woken) != NULL) {}
+    clear(&queue->waiting);
+    clear(&queue->woken);
 }
 
 /* ---- waiting ---- */
@@ -128,6 +138,10 @@ bool l_waitq_wake_next(lua_State *L, struct l_waitq *queue) {
         return true;
     }
     return false;
+}
+
+void l_waitq_wake_all(lua_State *L, struct l_waitq *queue) {
+    while (l_waitq_wake_next(L, queue)) continue;
 }
 
 void l_waitq_wake_head(lua_State *L, struct l_waitq *queue) {

@@ -43,8 +43,9 @@ enum l_wait_end {
 enum l_wait_end l_waitq_resumed(lua_State *L, struct l_runtime *rt, int status,
                                 lua_KContext context);
 
-/* Wakes the first who still waits; false if nobody does. */
+/* Wakes the first who still waits, false if nobody does; or everybody, in order. */
 bool l_waitq_wake_next(lua_State *L, struct l_waitq *queue);
+void l_waitq_wake_all(lua_State *L, struct l_waitq *queue);
 
 /* The same, but only if the first in line still waits: who was woken or cancelled, and
  * has not run yet, will see to it. */

@@ -7,6 +7,7 @@
 #ifndef LOOPHOST_HANDLE_H
 #define LOOPHOST_HANDLE_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -59,6 +60,7 @@ static inline void handle_push(struct handle_queue *queue, struct handle *handle
 
 /* Takes the handle out of the queue that it is in. */
 static inline void handle_unlink(struct handle *handle) {
+    assert(handle_queued(handle));
     handle->prev->next = handle->next;
     handle->next->prev = handle->prev;
     handle->next = handle->prev = NULL;

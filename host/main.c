@@ -26,14 +26,25 @@ struct options {
 };
 
 static bool parse_long_option(struct options *options, const char *name) {
-    if (strcmp(name, "debug") == 0) return options->debug = true;
-    if (strcmp(name, "metrics") == 0) return options->metrics = true;
-    if (strcmp(name, "help") == 0) return options->help = true;
-    if (strcmp(name, "version") == 0) return options->own_version = true;
-    if (strncmp(name, "trace=", 6) == 0 && name[6] != '\0') return options->trace = name + 6;
-    if (strcmp(name, "clock=virtual") != 0 && strcmp(name, "clock=monotonic") != 0) return false;
-    options->clock = strchr(name, '=') + 1;
-    return true;
+    const struct {
+        const char *name;
+        bool *flag;
+    } flags[] = {{"debug", &options->debug},
+                 {"metrics", &options->metrics},
+                 {"help", &options->help},
+                 {"version", &options->own_version}};
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        if (strcmp(name, flags[i].name) == 0) {
+            *flags[i].flag = true;
+            return true;
+        }
+    }
+    if (strcmp(name, "clock=virtual") == 0 || strcmp(name, "clock=monotonic") == 0) {
+        options->clock = name + strlen("clock=");
+        return true;
+    }
+    options->trace = name + strlen("trace=");
+    return strncmp(name, "trace=", strlen("trace=")) == 0 && options->trace[0] != '\0';
 }
 
 /* An option of one letter; *i moves on if it takes the next argument. */
@@ -181,8 +192,8 @@ static void on_interrupt(int number) {
     l_main_interrupt(signalled);
     lua_State *running = l_main_running(signalled);
     if (running == NULL) return;
-    lua_sethook(running, raise_interrupt,
-                LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+    lua_sethook(running, raise_interrupt, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT,
+                1);
 }
 
 /* A broken pipe to stdout or stderr ends us, as it ends lua5.4 in `lua5.4 x.lua | head`;
@@ -215,14 +226,13 @@ static void call_at_exit(lua_State *L, struct l_runtime *rt) {
     if (lua_isfunction(L, -1) && lua_pcall(L, 0, 0, 0) != LUA_OK) {
         fprintf(stderr, "loophost: error at exit (%s)\n", lua_tostring(L, -1));
     }
-    lua_settop(L, lua_gettop(L));
 }
 
 /* os.exit as Lua has it, but that it comes by at_exit, and closes the state also from
  * inside the main task. */
 static int os_exit(lua_State *L) {
-    int status = lua_isboolean(L, 1) ? !lua_toboolean(L, 1)
-                                     : (int)luaL_optinteger(L, 1, EXIT_SUCCESS);
+    int status =
+        lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, EXIT_SUCCESS);
     bool closes = lua_toboolean(L, 2);
     call_at_exit(L, l_runtime(L));
     if (closes) {

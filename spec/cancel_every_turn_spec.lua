@@ -473,21 +473,8 @@ scenario("a TaskGroup", function(try)
   try(victim, function() event:set() end)
 end)
 
-for _, place in ipairs { "its end", "its block" } do
-  scenario("a TaskGroup whose task fails, in " .. place, function(try)
-    local event = lh.Event()
-    local victim = lh.create_task(survive, lh.ExceptionGroup, function()
-      local tg <close> = lh.TaskGroup()
-      tg:create_task(function()
-        event:wait()
-        error("failed", 0)
-      end)
-      tg:create_task(lh.sleep, 100)
-      if place == "its block" then lh.sleep(100) end
-    end)
-    try(victim, function() event:set() end)
-  end)
-end
+-- A group whose task has failed is not among these: as in CPython 3.11, its errors win
+-- over a cancellation that comes while it closes.
 
 scenario("a TaskGroup within a timeout that is over", function(try)
   local over = alarm(1)

@@ -55,6 +55,7 @@ describe("call_soon", function()
       raises("bad argument", loop.call_soon, loop, 1)
       raises("bad argument", loop.call_soon, loop)
       raises("bad argument", loop.call_soon, loop, "nothing")
+      raises("bad argument", loop.call_soon, loop, coroutine.create(nothing))
     end
   end))
 end)

@@ -12,7 +12,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { JOBS = 40, TURNS = 250, SEEDS = 400 };
+enum { JOBS = 40, TURNS = 250, SEEDS = 1500 };
 
 enum place { NOWHERE, READY, TIMER, PRIORITY, INBOX };
 

@@ -3,8 +3,6 @@
 #include "host/pqueue.h"
 #include "tests/fuzz.h"
 
-#include <string.h>
-
 enum { NODES = 200, STEPS = 4000, SEEDS = 150 };
 
 static struct pqueue queue;
@@ -31,7 +29,7 @@ static void model_insert(struct pqueue_node *node, int64_t key) {
 
 static void model_remove(int place) {
     count--;
-    memmove(&model[place], &model[place + 1], (size_t)(count - place) * sizeof model[0]);
+    for (int i = place; i < count; i++) model[i] = model[i + 1];
 }
 
 /* Every child is reached once, knows its way back, and is not before its parent. */

@@ -98,10 +98,10 @@ TEST(a_callback_may_free_its_handle) {
     struct handle_queue queue;
     handle_queue_init(&queue);
     struct log log = {.length = 0};
-    for (char name = 'a'; name <= 'c'; name++) {
+    for (int i = 0; i < 3; i++) {
         struct job *job = malloc(sizeof *job);
         assert_non_null(job);
-        job_init(job, name, &log);
+        job_init(job, (char)('a' + i), &log);
         job->then = free_job;
         handle_push(&queue, &job->timer.handle);
     }

@@ -267,6 +267,11 @@ REAL_TEST(a_timer_is_never_early) {
     while (fired < 100) assert_int_equal(loop_run_once(&f->loop), 0);
 }
 
+REAL_TEST(a_timer_runs_in_the_turn_that_waited_for_it) {
+    at(&f->a, now() + 2 * MS);
+    assert_turn("a");
+}
+
 REAL_TEST(a_nanosecond_decides_the_order_of_real_timers) {
     int64_t when_ns = now() + MS;
     at(&f->a, when_ns + 2);
@@ -310,6 +315,7 @@ REAL_TEST(a_loop_without_descriptors_and_timers_does_not_call_the_kernel) {
     soon(&f->a);
     for (int i = 0; i < 900; i++) assert_turn("");
     assert_int_equal(kernel.waits, 0);
+    assert_int_equal(f->loop.looked_ticks, 0); /* nor look at the clock */
 }
 
 /* The counter is read on both sides of each turn, so that it is known of most turns

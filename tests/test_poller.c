@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 
 /* A poller and a socket pair.  `r` and `w` watch sockets[0] and write their names into
@@ -503,14 +504,22 @@ POLLER_TEST(a_wait_is_never_shorter_than_asked) {
     }
 }
 
-POLLER_TEST(the_longest_wait_is_ended_by_an_event) {
-    start(&f->w, f->sockets[0], POLL_WRITE);
-    const int errors[] = {0, ENOSYS};
-    for (int i = 0; i < 2; i++) {
-        kernel.fail_pwait2 = errors[i];
-        assert_int_equal(poller_wait(&f->poller, INT64_MAX, &f->ready), 1);
+POLLER_TEST(the_longest_waits_are_ended_by_an_event) {
+    const int64_t timeouts_ns[] = {INT64_MAX, UINT32_MAX * INT64_C(1000000)};
+    const int errors[] = {0, ENOSYS}; /* there milliseconds are a mere int */
+    struct itimerspec soon = {.it_value.tv_nsec = 1000000};
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    assert_true(fd >= 0);
+    start(&f->r, fd, POLL_READ);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(timerfd_settime(fd, 0, &soon, NULL), 0);
+        kernel.fail_pwait2 = errors[i / 2];
+        assert_int_equal(poller_wait(&f->poller, timeouts_ns[i % 2], &f->ready), 1);
         run_all(&f->ready);
     }
+    assert_logged(&f->log, "rrrr");
+    poller_stop(&f->poller, &f->r);
+    close(fd);
 }
 
 struct counted_watch {

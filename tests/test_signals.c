@@ -119,7 +119,7 @@ SIGNAL_TEST(signals_that_come_before_the_handle_runs_are_one) {
 
 SIGNAL_TEST(the_highest_signal_is_one_like_others) {
     start(SIGRTMAX, &f->a);
-    send(SIGRTMAX);
+    if (raise(SIGRTMAX) != 0) skip(); /* valgrind keeps it for itself */
     assert_ran("a");
 }
 
@@ -197,6 +197,10 @@ SIGNAL_TEST(a_signal_that_was_blocked_before_stays_blocked) {
     assert_int_equal(sigismember(&child, SIGUSR1), 1);
     assert_int_equal(sigismember(&child, SIGUSR2), 0);
     stop(SIGUSR1);
+    send(SIGUSR1); /* stays for whoever blocked it */
+    send(SIGUSR2);
+    assert_ran("b");
+    assert_int_equal(sigtimedwait(&set, NULL, &(struct timespec){0}), SIGUSR1);
     stop(SIGUSR2);
     assert_true(is_blocked(SIGUSR1));
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);

@@ -12,8 +12,10 @@ local failed, copy_outcome = core.failed, core.copy_outcome
 
 local gather = {}
 
--- What cancelled the child, as a value.
+-- The cancellation of the child as a result. As in asyncio, only a plain future knows the
+-- message; a task's belongs to the first one who awaits it.
 local function cancellation(child)
+  if core.istask(child) then return core.errors.CancelledError() end
   local _, err = core.rawpcall(child.result, child)
   return err
 end

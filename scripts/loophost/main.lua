@@ -25,6 +25,13 @@ end
 
 -- ---- errors ----
 
+local function is_ours(err)
+  for _, class in pairs(core.errors) do
+    if core.iserror(err, class) then return true end
+  end
+  return false
+end
+
 -- The error as lua5.4 prints it; and whether a traceback belongs to it: an object that
 -- turns itself into a string shows no other way where it came from, but that is its choice.
 local function describe(err)
@@ -32,9 +39,16 @@ local function describe(err)
   local meta = debug.getmetatable(err)
   if type(meta) == "table" and rawget(meta, "__tostring") ~= nil then
     local ok, text = core.rawpcall(meta.__tostring, err)
-    if ok and type(text) == "string" then return text, core.iserror(err) end
+    if ok and type(text) == "string" then return text, is_ours(err) end
   end
   return ("(error object is a %s value)"):format(type(err)), true
+end
+
+-- The story without our own functions in it, which say nothing to those who did not write
+-- them; in debug mode they stay.
+local function trim(story)
+  if core.defaults.debug then return story end
+  return (story:gsub("\n\tloophost/[^\n]*", ""))
 end
 
 local program -- the name before a message; nil at the prompt
@@ -44,8 +58,9 @@ local program -- the name before a message; nil at the prompt
 function core.print_main_error(err, story)
   local text, wants_traceback = describe(err)
   if program then text = program .. ": " .. text end
-  if story and (wants_traceback or story.cause) then text = text .. "\n" .. tostring(story) end
-  io.stdout:flush()
+  if story and (wants_traceback or story.cause) then
+    text = text .. "\n" .. trim(tostring(story))
+  end
   io.stderr:write(text, "\n")
 end
 
@@ -70,6 +85,7 @@ local function watch_loops(trace, metrics)
   end
 
   function core.at_exit()
+    core.at_exit = nil -- a finaliser may exit, too
     for _, loop in ipairs(loops) do
       if not loop:is_closed() then write_trace(loop) end
       if metrics then loop:print_metrics(io.stderr) end
@@ -110,7 +126,7 @@ end
 function actions.l(argument)
   local name, module = argument:match "^(.-)=(.*)$"
   if name == nil then name, module = argument, argument end
-  local ok, value = run(require, module)
+  local ok, value = run(_G.require, module)
   if ok then _G[name] = value end
   return ok
 end
@@ -141,8 +157,10 @@ local function run_prompt(options)
   program = nil
   require("loophost.repl")(run, options)
   program = options.program
+  return false -- what failed there was told there
 end
 
+-- As pmain() in lua.c: what returns nothing ends it, with the failure of what ran last.
 local function run_all(options)
   apply(options)
   if not options.ignores_environment and not run_init() then return end
@@ -150,23 +168,21 @@ local function run_all(options)
     if not actions[action[1]](action[2]) then return end
   end
   if options.script and not run_script(options) then return end
-  if options.interactive then
-    run_prompt(options)
-  elseif not options.script and not options.has_statement then
+  if options.interactive then return run_prompt(options) end
+  if not options.script and not options.has_statement then
     if options.stdin_is_terminal then
       print(options.copyright)
-      run_prompt(options)
-    else
-      run(check(loadfile()))
+      return run_prompt(options)
     end
+    run(check(loadfile()))
   end
 end
 
 -- The main task calls what is returned, with what came of its last answer, until it
--- answers nothing.
+-- answers nothing, or false: then no failure counts.
 ---@param options table see push_options in host/main.c
 ---@return fun(ok?: boolean, ...: any): function?, ...
 return function(options)
   program = options.program
-  return core.coroutine.wrap(function() run_all(options) end)
+  return core.coroutine.wrap(function() return run_all(options) end)
 end

@@ -9,25 +9,45 @@ local input = io.stdin
 
 -- ---- reading a line ----
 
--- The next line from a file of which nothing more than that may be read ahead, for the
--- lines themselves may read stdin, too.
-local function read_waiting(loop)
-  local line, future = {}, loop:create_future()
+-- Calls feed() whenever stdin is readable, until it returns a line, or nil at the end:
+-- anything but false.
+local function wait_for_line(feed)
+  local loop = require("loophost.policy").get_event_loop()
+  local future = loop:create_future()
   local function readable()
-    local char = input:read(1)
-    if char ~= nil and char ~= "\n" then
-      line[#line + 1] = char
-    elseif not future:done() then
-      future:set_result((char ~= nil or line[1]) and table.concat(line) or nil)
-    end
+    local line = feed()
+    if line ~= false and not future:done() then future:set_result(line) end
   end
   if not core.rawpcall(loop.add_reader, loop, 0, readable) then
-    return input:read("l") -- a regular file, say: always readable
+    local line -- a regular file, say: always readable
+    repeat line = feed() until line ~= false
+    return line
   end
   local ok, result = core.rawpcall(core.await, future)
   loop:remove_reader(0)
   if not ok then error(result, 0) end
   return result
+end
+
+-- A feed that reads no further than to the end of the line, for the line itself may read
+-- stdin, too.
+local function plain_feed()
+  local line = {}
+  return function()
+    local char = input:read(1)
+    if char ~= nil and char ~= "\n" then
+      line[#line + 1] = char
+      return false
+    end
+    return (char ~= nil or line[1]) and table.concat(line) or nil
+  end
+end
+
+local function edit_line()
+  local ok, line = core.rawpcall(wait_for_line, core.lineedit_feed)
+  core.lineedit_stop()
+  if not ok then error(line, 0) end
+  return line
 end
 
 local function prompt_text(name, default)
@@ -36,33 +56,31 @@ local function prompt_text(name, default)
   return tostring(value)
 end
 
--- Returns the line, or nil at the end, or false if it was interrupted.
-local function read_line(name, default, echoes)
-  io.stdout:write(prompt_text(name, default)):flush()
-  local ok, line = core.rawpcall(read_waiting, require("loophost.policy").get_event_loop())
-  if ok then
-    if line and echoes then io.stdout:write(line, "\n"):flush() end
-    return line
-  end
-  if not core.take_interrupt() then error(line, 0) end
-  io.stdout:write("\n")
-  return false
+-- Returns the line, or nil at the end. What is not typed at a terminal is shown, as
+-- readline does it.
+local function read_line(name, default, is_terminal)
+  local prompt = prompt_text(name, default)
+  io.stdout:flush()
+  if is_terminal and core.lineedit_start(prompt) then return edit_line() end
+  io.stdout:write(prompt):flush()
+  local line = wait_for_line(plain_feed())
+  if line and not is_terminal then io.stdout:write(line, "\n"):flush() end
+  return line
 end
 
 -- ---- from lines to results ----
 
--- Returns a chunk, or nil and what is wrong; or nothing at the end, or if interrupted.
-local function read_chunk(echoes)
-  local line = read_line("_PROMPT", "> ", echoes)
-  if not line then return line end
+-- Returns a chunk, or nil and what is wrong, or nothing at the end.
+local function read_chunk(is_terminal)
+  local line = read_line("_PROMPT", "> ", is_terminal)
+  if not line then return nil end
   line = line:gsub("^=", "return ", 1)
   local chunk, message = load("return " .. line .. ";", "=stdin")
   while not chunk do
     chunk, message = load(line, "=stdin")
     if chunk or not message:find("<eof>$") then break end
-    local more = read_line("_PROMPT2", ">> ", echoes)
-    if more == false then return false end
-    if more == nil then break end
+    local more = read_line("_PROMPT2", ">> ", is_terminal)
+    if not more then break end
     line = line .. "\n" .. more
   end
   return chunk, message
@@ -85,19 +103,27 @@ local function print_results(ok, ...)
   end
 end
 
+-- Reads, runs and prints once; whether there is more.
+local function turn(run, is_terminal)
+  local chunk, message = read_chunk(is_terminal)
+  if chunk then
+    print_results(run(chunk))
+  elseif message then
+    io.stderr:write(message, "\n")
+  end
+  return chunk or message
+end
+
 ---@param run fun(chunk: function): boolean, ... calls it in the main task
 ---@param options { stdin_is_terminal: boolean }
 return function(run, options)
-  local echoes = not options.stdin_is_terminal
   input:setvbuf("no")
   while true do
-    local chunk, message = read_chunk(echoes)
-    if chunk then
-      print_results(run(chunk))
-    elseif message then
-      io.stderr:write(message, "\n")
-    elseif chunk == nil then
-      break
+    local ok, result = core.rawpcall(turn, run, options.stdin_is_terminal)
+    if ok and not result then break end
+    if not ok then -- interrupted while the prompt waited
+      if not core.take_interrupt() then error(result, 0) end
+      io.stdout:write("\n")
     end
   end
   io.stdout:write("\n"):flush()

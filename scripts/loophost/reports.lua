@@ -28,9 +28,13 @@ core.unretrieved_count = core.unretrieved_count or 0
 local function report_unretrieved(future)
   local unretrieved, err = core.unretrieved(future)
   if not unretrieved then return end
-  core.unretrieved_count = core.unretrieved_count + 1
   local is_task, story = core.istask(future), core.get(future, "story")
-  future:get_loop():call_exception_handler {
+  local loop = future:get_loop()
+  -- an error that a handler of the script's own hears of is looked at
+  if is_task and loop:get_exception_handler() == nil then
+    core.unretrieved_count = core.unretrieved_count + 1
+  end
+  loop:call_exception_handler {
     message = (is_task and "Task" or "Future") .. " exception was never retrieved",
     exception = err, traceback = story and tostring(story),
     future = future, task = is_task and future or nil,

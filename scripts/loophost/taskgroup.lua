@@ -11,7 +11,6 @@ local tasks = require "loophost.tasks"
 
 local iserror, await, rawpcall = core.iserror, core.await, core.rawpcall
 local errors = core.errors
-local uncancel = core.uncancel or core.task_methods.uncancel
 
 ---@class loophost.TaskGroup
 ---@field loop loophost.EventLoop
@@ -103,20 +102,15 @@ end
 function TaskGroup:__close(err)
   self.leaving = true
   local cancelled = err ~= nil and iserror(err, errors.CancelledError)
+  local cancellation = cancelled and err or nil
+  if self.cancelled_parent and self.parent:uncancel() == 0 then cancellation = nil end
   if err ~= nil and not self.aborting then abort(self) end
-  local cancellation = wait_for_tasks(self, cancelled and err or nil)
+  cancellation = wait_for_tasks(self, cancellation)
 
-  local parent, failures = self.parent, self.failures
-  if self.cancelled_parent and uncancel(parent) == 0 then cancellation = nil end
+  local failures = self.failures
   if cancellation ~= nil and #failures == 0 then error(cancellation, 0) end
   if err ~= nil and not cancelled then table.insert(failures, err) end
   if #failures > 0 then
-    -- Cancelled from outside as well: its CancelledError was lost in the group, so the
-    -- next wait shall raise it; the count stays as it was.
-    if parent:cancelling() > 0 then
-      parent:uncancel()
-      parent:cancel()
-    end
     error(errors.ExceptionGroup("unhandled errors in a TaskGroup", failures), 0)
   end
 end

@@ -11,7 +11,6 @@ local awaitable = require "loophost.awaitable"
 local tasks = require "loophost.tasks"
 
 local await, current_task, iserror = core.await, core.current_task, core.iserror
-local uncancel = core.uncancel or core.task_methods.uncancel
 local CancelledError, TimeoutError = core.errors.CancelledError, core.errors.TimeoutError
 
 local timeout = {}
@@ -109,7 +108,7 @@ function Timeout:__close(err)
     self.state = "finished"
   elseif self.state == "expiring" then
     self.state = "expired"
-    if uncancel(self.task) <= self.cancelling and err ~= nil and iserror(err, CancelledError) then
+    if self.task:uncancel() <= self.cancelling and err ~= nil and iserror(err, CancelledError) then
       error(TimeoutError("timed out"), 0)
     end
   end

@@ -8,6 +8,7 @@ import sys
 import warnings
 
 import oracle
+import oracle_later
 from mutants import MUTANTS
 from now import status_of
 from waits import Interp
@@ -91,6 +92,10 @@ def silence():
 
 def main(arguments):
     silence()
+    if arguments[0] == "--strict":
+        arguments = arguments[1:]
+    else:
+        oracle_later.apply()
     if arguments[0] == "--mutant":
         MUTANTS[arguments[1]]()
         arguments = arguments[2:]

@@ -125,6 +125,8 @@ def parse_arguments():
     parser.add_argument("--file", help="only the program in this file")
     parser.add_argument("--fixed", action="store_true", help="the corpus as well")
     parser.add_argument("--mutants", action="store_true", help="test the test")
+    parser.add_argument("--strict", action="store_true",
+                        help="CPython 3.11.2 with its faults (see oracle_later.py)")
     parser.add_argument("--mutant", metavar="NAME", help="in place of loophost")
     parser.add_argument("--shrink", action="store_true", help="make failures small")
     parser.add_argument("--save", metavar="DIR", help="keep failures as files here")
@@ -133,7 +135,7 @@ def parse_arguments():
     parser.add_argument("--stats", action="store_true", help="what the programs did")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--loophost", metavar="PATH",
-                        default=os.path.join(ROOT, os.environ.get("BUILD", "build"), "loophost"))
+                        default=os.environ.get("LOOPHOST", os.path.join(ROOT, "build", "loophost")))
     return parser.parse_args()
 
 
@@ -156,7 +158,7 @@ def main():
     start = time.monotonic()
     named = chosen(options)
     actual = python_side(options.mutant) if options.mutant else loophost_side(options.loophost)
-    comparison = Comparison(python_side(), actual)
+    comparison = Comparison(python_side(strict=options.strict), actual)
     if options.mutants:
         passed, failed = run_mutants([program for _, program in named])
     elif not options.mutant and not os.access(options.loophost, os.X_OK):

@@ -76,8 +76,9 @@ class Side:
             self.stats[kind] = (before[0] + executed, before[1] + waited)
 
 
-def python_side(mutant=None):
-    extra = [] if mutant is None else ["--mutant", mutant]
+def python_side(mutant=None, strict=False):
+    extra = ["--strict"] if strict else []
+    extra += [] if mutant is None else ["--mutant", mutant]
     return Side([ORACLE, "-B", os.path.join(HERE, "interp.py"), *extra])
 
 
