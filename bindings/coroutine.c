@@ -225,9 +225,10 @@ static int l_xpcall(lua_State *L) {
 
 /* Leaves a copy of the stock coroutine library with our functions in it on top. */
 static void push_library(lua_State *L, struct l_runtime *rt) {
-    static const luaL_Reg functions[] = {
-        {"resume", coroutine_resume}, {"wrap", coroutine_wrap}, {"yield", l_task_yield},
-        {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"resume", coroutine_resume},
+                                         {"wrap", coroutine_wrap},
+                                         {"yield", l_task_yield},
+                                         {NULL, NULL}};
     static const luaL_Reg wrappers[] = {
         {"status", coroutine_status}, {"close", coroutine_close}, {NULL, NULL}};
     lua_getglobal(L, "coroutine");

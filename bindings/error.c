@@ -2,9 +2,8 @@
 #include "bindings/error.h"
 
 static const char *const class_names[] = {
-    "CancelledError", "TimeoutError",      "InvalidStateError", "DeadlockError",
-    "QueueEmpty",     "QueueFull",         "QueueShutDown",     "BrokenBarrierError",
-    "ExceptionGroup", NULL,
+    "CancelledError", "TimeoutError",  "InvalidStateError",  "DeadlockError",  "QueueEmpty",
+    "QueueFull",      "QueueShutDown", "BrokenBarrierError", "ExceptionGroup", NULL,
 };
 
 void l_error_new(lua_State *L, struct l_runtime *rt, const char *class_name) {
@@ -24,8 +23,7 @@ void l_error_new(lua_State *L, struct l_runtime *rt, const char *class_name) {
     lua_pop(L, 2);
 }
 
-int l_error_raise(lua_State *L, struct l_runtime *rt, const char *class_name,
-                  const char *message) {
+int l_error_raise(lua_State *L, struct l_runtime *rt, const char *class_name, const char *message) {
     lua_pushstring(L, message);
     l_error_new(L, rt, class_name);
     return lua_error(L);

@@ -16,8 +16,7 @@ struct l_future *l_future_test(lua_State *L, struct l_runtime *rt, int index) {
     if (object == NULL || !lua_getmetatable(L, index)) return NULL;
     const void *metatable = lua_topointer(L, -1);
     lua_pop(L, 1);
-    bool is_future =
-        metatable == rt->metatables[L_FUTURE] || metatable == rt->metatables[L_TASK];
+    bool is_future = metatable == rt->metatables[L_FUTURE] || metatable == rt->metatables[L_TASK];
     return is_future ? object : NULL;
 }
 
@@ -112,8 +111,7 @@ static void settle_by_method(lua_State *L, int index, struct l_future *future) {
     lua_settop(L, list - 1);
 }
 
-void l_future_settle(lua_State *L, int index, struct l_future *future,
-                     enum l_future_state state) {
+void l_future_settle(lua_State *L, int index, struct l_future *future, enum l_future_state state) {
     struct handle *callback;
     future->state = state;
     if (future->functions > 0 && (future->loop->overrides & L_OVERRIDE_CALL_SOON)) {
@@ -164,14 +162,14 @@ void l_future_store_results(lua_State *L, int index, struct l_future *future, in
 /* ---- reading ---- */
 
 /* Pushes the CancelledError of the cancelled future: the one that ended the task, or a new
- * one with the message that cancel() was given.  As in CPython 3.11, a task's is for the
- * first who asks; those after get one without message. */
+ * one with the message that cancel() was given.  As in CPython 3.11, the error that ended
+ * a task is for the first who asks; those after get one without message. */
 void l_future_pushcancelled(lua_State *L, int index, struct l_future *future) {
     struct l_runtime *rt = future->rt;
     index = lua_absindex(L, index);
     lua_getiuservalue(L, index, L_FUTURE_RESULT);
     bool is_error = l_is_cancelled(L, rt, -1);
-    if (future->is_task) {
+    if (is_error || (future->is_task && !((struct l_task *)future)->started)) {
         lua_pushnil(L);
         lua_setiuservalue(L, index, L_FUTURE_RESULT);
     }
@@ -181,8 +179,7 @@ void l_future_pushcancelled(lua_State *L, int index, struct l_future *future) {
 int l_future_results(lua_State *L, int index, struct l_future *future) {
     index = lua_absindex(L, index);
     switch (future->state) {
-    case L_PENDING:
-        return l_error_raise(L, future->rt, "InvalidStateError", "Result is not set.");
+    case L_PENDING: return l_error_raise(L, future->rt, "InvalidStateError", "Result is not set.");
     case L_CANCELLED: l_future_pushcancelled(L, index, future); return lua_error(L);
     case L_FAILED:
         retrieve(future);
@@ -330,13 +327,27 @@ static int future_on_cancel(lua_State *L) {
     return 0;
 }
 
+/* cancel_message(future) -> what a cancelled future was cancelled with; nil for a task that
+ * an error ended */
+static int future_cancel_message(lua_State *L) {
+    struct l_future *future = l_future_check(L, 1);
+    bool never_began = future->is_task && !((struct l_task *)future)->started;
+    lua_getiuservalue(L, 1, L_FUTURE_RESULT);
+    if (never_began || l_is_cancelled(L, future->rt, -1)) lua_pushnil(L);
+    return 1;
+}
+
 /* copy_outcome(target, source): the target ends as the done source did */
 static int future_copy_outcome(lua_State *L) {
     struct l_future *target = check_pending(L);
     struct l_future *source = l_future_check(L, 2);
     luaL_argcheck(L, source->state != L_PENDING, 2, "must be done");
     target->results = source->results;
-    lua_getiuservalue(L, 2, L_FUTURE_RESULT);
+    if (source->state == L_CANCELLED) {
+        l_future_pushcancelled(L, 2, source);
+    } else {
+        lua_getiuservalue(L, 2, L_FUTURE_RESULT);
+    }
     lua_setiuservalue(L, 1, L_FUTURE_RESULT);
     if (source->state == L_FAILED) {
         retrieve(source);
@@ -388,7 +399,8 @@ static int future_remove_done_callback(lua_State *L) {
     lua_settop(L, 2);
     l_future_getextra(L, 1, L_EXTRA_CALLBACKS);
     lua_Integer kept = 0, removed = 0;
-    lua_Integer n = lua_isnil(L, 3) || future->state != L_PENDING ? 0 : (lua_Integer)lua_rawlen(L, 3);
+    lua_Integer n =
+        lua_isnil(L, 3) || future->state != L_PENDING ? 0 : (lua_Integer)lua_rawlen(L, 3);
     for (lua_Integer i = 1; i <= n; i++) {
         lua_rawgeti(L, 3, i);
         struct l_handle *handle = lua_touserdata(L, -1);
@@ -443,11 +455,10 @@ void l_future_settype(lua_State *L, struct l_runtime *rt) {
 }
 
 void l_future_open(lua_State *L, struct l_runtime *rt) {
-    static const luaL_Reg hooks[] = {{"on_cancel", future_on_cancel},
-                                     {"copy_outcome", future_copy_outcome},
-                                     {"failed", future_failed},
-                                     {"unretrieved", future_unretrieved},
-                                     {NULL, NULL}};
+    static const luaL_Reg hooks[] = {
+        {"on_cancel", future_on_cancel},           {"copy_outcome", future_copy_outcome},
+        {"cancel_message", future_cancel_message}, {"failed", future_failed},
+        {"unretrieved", future_unretrieved},       {NULL, NULL}};
     l_newtype(L, rt, L_FUTURE, "Future", l_future_methods);
     l_future_settype(L, rt);
     l_pushshared(L, rt, L_SHARED_HOOKS);

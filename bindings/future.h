@@ -10,10 +10,10 @@ struct l_future {
     struct l_runtime *rt;
     struct l_loop *loop; /* NULL only for the main task before its first wait */
     enum l_future_state state;
-    int results;       /* of a finished one; 2 and more are packed in a table */
+    int results; /* of a finished one; 2 and more are packed in a table */
     bool is_task;
-    bool unretrieved;  /* it failed and nobody has looked at the error */
-    int functions;     /* of scripts, among the callbacks */
+    bool unretrieved;              /* it failed and nobody has looked at the error */
+    int functions;                 /* of scripts, among the callbacks */
     struct handle_queue callbacks; /* tasks that wait and l_handles, in order */
 };
 

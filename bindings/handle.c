@@ -59,9 +59,8 @@ struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_
     check_callback(L, first);
     int arguments = lua_gettop(L) - first;
     luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
-    struct l_handle *handle =
-        l_newobject(L, rt, kind == L_AT ? L_TIMER_HANDLE : L_HANDLE, sizeof *handle,
-                    arguments + 1 + rt->context_set);
+    struct l_handle *handle = l_newobject(L, rt, kind == L_AT ? L_TIMER_HANDLE : L_HANDLE,
+                                          sizeof *handle, arguments + 1 + rt->context_set);
     if (rt->context_set) {
         handle->has_context = true;
         l_context_push(L, rt);
@@ -157,10 +156,10 @@ int l_loop_call_later(lua_State *L) {
 
 /* Any number as an integer with the same order: the bits of an IEEE double, turned
  * round for the negative ones. */
-int64_t l_priority_key(lua_Number number) {
+int64_t l_priority_key(lua_Number priority) {
     int64_t bits;
-    if (number == 0) number = 0; /* -0 */
-    memcpy(&bits, &number, sizeof bits);
+    priority += 0.0; /* -0 becomes 0 */
+    memcpy(&bits, &priority, sizeof bits);
     return bits < 0 ? INT64_MIN - bits : bits;
 }
 
@@ -221,12 +220,12 @@ static int timer_handle_when(lua_State *L) {
 
 static int handle_tostring(lua_State *L) {
     struct l_handle *handle = check_handle(L);
-    char place[LUA_IDSIZE + 16];
-    lua_getiuservalue(L, 1, 1);
     const char *what = handle->kind == L_AT ? "TimerHandle" : "Handle";
     if (handle->cancelled) {
         lua_pushfstring(L, "<%s cancelled>", what);
     } else {
+        char place[LUA_IDSIZE + 16];
+        lua_getiuservalue(L, 1, 1);
         lua_pushfstring(L, "<%s %s%s>", what, where_defined(L, -1, place, sizeof place),
                         handle->loop == NULL ? " done" : "");
     }

@@ -110,8 +110,7 @@ static int report_error(lua_State *L) {
     return 0;
 }
 
-void l_loop_report(struct l_loop *loop, const char *message, const char *source_name,
-                   int source) {
+void l_loop_report(struct l_loop *loop, const char *message, const char *source_name, int source) {
     lua_State *L = loop->L; /* the error is on top */
     int error = lua_gettop(L);
     l_pushfunction(L, loop->rt, report_error);
@@ -346,7 +345,11 @@ static int l_loop_run_once(lua_State *L) {
 }
 
 static void stop_running(struct handle *until) {
-    loop_stop(&container_of(until, struct l_loop, until)->loop);
+    loop_stop(&container_of(until, struct l_until, handle)->loop->loop);
+}
+
+static struct handle *free_until(struct l_loop *loop) {
+    return &loop->until[handle_queued(&loop->until[0].handle)].handle;
 }
 
 /* loop, function or future, arguments -> the results */
@@ -366,15 +369,16 @@ static int run_until_complete(lua_State *L) {
     if (future->loop != loop) {
         return luaL_argerror(L, 2, "the future belongs to a different loop");
     }
+    struct handle *until = free_until(loop);
     if (future->state == L_PENDING) {
-        handle_push(&future->callbacks, &loop->until);
+        handle_push(&future->callbacks, until);
     } else {
-        loop_call_soon(&loop->loop, &loop->until);
+        loop_call_soon(&loop->loop, until);
     }
     l_pushfunction(L, rt, loop_run_forever);
     lua_pushvalue(L, 1);
     bool failed = lua_pcall(L, 1, 0, 0) != LUA_OK;
-    if (handle_queued(&loop->until)) handle_unlink(&loop->until);
+    if (future->state == L_PENDING && handle_queued(until)) handle_unlink(until);
     if (failed) {
         if (is_new && future->state == L_FAILED) future->unretrieved = false;
         return lua_error(L);
@@ -403,7 +407,10 @@ static int new_loop(lua_State *L) {
     memset(loop, 0, sizeof *loop);
     loop->closed = true; /* until it is open */
     loop->rt = rt;
-    handle_init(&loop->until, stop_running);
+    for (int i = 0; i < 2; i++) {
+        handle_init(&loop->until[i].handle, stop_running);
+        loop->until[i].loop = loop;
+    }
     lua_newtable(L); /* anchors */
     lua_setiuservalue(L, 2, L_LOOP_ANCHORS);
     lua_newtable(L); /* metatable */
@@ -465,7 +472,9 @@ static void close_loop(lua_State *L, struct l_loop *loop) {
     lua_pushvalue(L, 1);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
     forget_all(L, anchors, loop);
-    if (handle_queued(&loop->until)) handle_unlink(&loop->until);
+    for (int i = 0; i < 2; i++) {
+        if (handle_queued(&loop->until[i].handle)) handle_unlink(&loop->until[i].handle);
+    }
     loop->loop.now_ns = clock_now(&loop->loop.clock);
     loop_close(&loop->loop);
 }
@@ -550,8 +559,7 @@ static int set_trace(lua_State *L) {
     luaL_checkany(L, 2);
     if (!lua_toboolean(L, 2)) {
         trace_stop(&loop->loop.trace);
-    } else if (!loop->loop.trace.on &&
-               trace_start(&loop->loop.trace, loop_now(&loop->loop)) < 0) {
+    } else if (!loop->loop.trace.on && trace_start(&loop->loop.trace, loop_now(&loop->loop)) < 0) {
         return luaL_error(L, "not enough memory");
     }
     return 0;
@@ -634,42 +642,40 @@ static int running_loop(lua_State *L) {
 }
 
 void l_loop_open(lua_State *L, struct l_runtime *rt) {
-    static const luaL_Reg methods[] = {
-        {"call_soon", l_loop_call_soon},
-        {"call_soon_threadsafe", l_loop_call_soon},
-        {"call_later", l_loop_call_later},
-        {"call_at", l_loop_call_at},
-        {"call_soon_with_priority", l_loop_call_soon_with_priority},
-        {"add_reader", l_loop_add_reader},
-        {"add_writer", l_loop_add_writer},
-        {"remove_reader", l_loop_remove_reader},
-        {"remove_writer", l_loop_remove_writer},
-        {"add_signal_handler", l_loop_add_signal_handler},
-        {"remove_signal_handler", l_loop_remove_signal_handler},
-        {"run_forever", loop_run_forever},
-        {"run_until_complete", run_until_complete},
-        {"run_once", l_loop_run_once},
-        {"stop", l_loop_stop},
-        {"close", l_loop_close},
-        {"is_running", is_running},
-        {"is_closed", is_closed},
-        {"time", get_time},
-        {"create_task", create_task},
-        {"create_future", create_future},
-        {"set_debug", set_debug},
-        {"get_debug", get_debug},
-        {"set_trace", set_trace},
-        {"get_trace", get_trace},
-        {"get_metrics", get_metrics},
-        {NULL, NULL}};
-    static const luaL_Reg hooks[] = {
-        {"new_loop", new_loop},
-        {"loop_gc", loop_gc},
-        {"loop_tostring", loop_tostring},
-        {"all_tasks", all_tasks},
-        {"get_running_loop", get_running_loop},
-        {"running_loop", running_loop},
-        {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"call_soon", l_loop_call_soon},
+                                       {"call_soon_threadsafe", l_loop_call_soon},
+                                       {"call_later", l_loop_call_later},
+                                       {"call_at", l_loop_call_at},
+                                       {"call_soon_with_priority", l_loop_call_soon_with_priority},
+                                       {"add_reader", l_loop_add_reader},
+                                       {"add_writer", l_loop_add_writer},
+                                       {"remove_reader", l_loop_remove_reader},
+                                       {"remove_writer", l_loop_remove_writer},
+                                       {"add_signal_handler", l_loop_add_signal_handler},
+                                       {"remove_signal_handler", l_loop_remove_signal_handler},
+                                       {"run_forever", loop_run_forever},
+                                       {"run_until_complete", run_until_complete},
+                                       {"run_once", l_loop_run_once},
+                                       {"stop", l_loop_stop},
+                                       {"close", l_loop_close},
+                                       {"is_running", is_running},
+                                       {"is_closed", is_closed},
+                                       {"time", get_time},
+                                       {"create_task", create_task},
+                                       {"create_future", create_future},
+                                       {"set_debug", set_debug},
+                                       {"get_debug", get_debug},
+                                       {"set_trace", set_trace},
+                                       {"get_trace", get_trace},
+                                       {"get_metrics", get_metrics},
+                                       {NULL, NULL}};
+    static const luaL_Reg hooks[] = {{"new_loop", new_loop},
+                                     {"loop_gc", loop_gc},
+                                     {"loop_tostring", loop_tostring},
+                                     {"all_tasks", all_tasks},
+                                     {"get_running_loop", get_running_loop},
+                                     {"running_loop", running_loop},
+                                     {NULL, NULL}};
     l_pushshared(L, rt, L_SHARED_METHODS);
     l_setfuncs(L, rt, methods);
     l_pushshared(L, rt, L_SHARED_HOOKS);

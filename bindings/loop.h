@@ -33,11 +33,17 @@ struct l_loop {
     lua_State *L;       /* where the loop runs, while it runs */
     unsigned overrides; /* enum l_override */
     bool closed, debug;
-    bool turning; /* inside run_once() of a loop that overrides it */
-    int64_t slow_ns;    /* a callback is slow from here on, in debug mode */
+    bool turning;         /* inside run_once() of a loop that overrides it */
+    int64_t slow_ns;      /* a callback is slow from here on, in debug mode */
     int free_slot, slots; /* of the anchors */
     size_t tasks;         /* that are not done */
-    struct handle until; /* stops the loop when run_until_complete's future is done */
+    /* What stops the loop when run_until_complete's future is done.  As asyncio's callback,
+     * one that has come up but not run, because the loop was stopped by hand, stops the
+     * next run: hence two. */
+    struct l_until {
+        struct handle handle;
+        struct l_loop *loop;
+    } until[2];
 };
 
 enum { L_LOOP_ANCHORS = 1, L_LOOP_USERVALUES = 1 };

@@ -150,7 +150,7 @@ static int run_main(lua_State *L) {
     l_pushfunction(L, rt, run_main_loop);
     lua_getiuservalue(L, 1, L_FUTURE_LOOP);
     lua_call(L, 1, 0);
-    if (task->future.state == L_PENDING) {
+    if (rt->main != NULL) { /* set back when the main task is done */
         return luaL_error(L, "Event loop stopped before the script ended.");
     }
     return 0;

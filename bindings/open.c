@@ -5,6 +5,7 @@
 #include "bindings/error.h"
 #include "bindings/handle.h"
 #include "bindings/scripts.h"
+#include "bindings/stream.h"
 #include "bindings/task.h"
 
 #include <string.h>
@@ -27,8 +28,7 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
 
 /* The loader of an embedded script; its number and its globals are the upvalues. */
 static int load_script(lua_State *L) {
-    const struct embedded_script *script =
-        &embedded_scripts[lua_tointeger(L, lua_upvalueindex(1))];
+    const struct embedded_script *script = &embedded_scripts[lua_tointeger(L, lua_upvalueindex(1))];
     lua_settop(L, 2);
     if (luaL_loadbufferx(L, (const char *)script->code, script->size, script->name, "b") !=
         LUA_OK) {

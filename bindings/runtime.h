@@ -37,19 +37,19 @@ enum l_type {
 };
 
 struct l_runtime {
-    struct l_task *current;  /* the task whose step runs, or NULL */
-    lua_State *coroutine;    /* the coroutine in which that task may wait */
-    struct l_loop *running;  /* the loop that runs, or NULL */
-    struct l_task *main;     /* the host's main task until it is done, or NULL */
-    char *scratch;           /* memory that reads go to first; see stream.c */
-    unsigned immediate;      /* operations of this step that could have waited but did not */
-    bool passing;            /* a wait is on its way up from `coroutine` to the step */
+    struct l_task *current; /* the task whose step runs, or NULL */
+    lua_State *coroutine;   /* the coroutine in which that task may wait */
+    struct l_loop *running; /* the loop that runs, or NULL */
+    struct l_task *main;    /* the host's main task until it is done, or NULL */
+    char *scratch;          /* memory that reads go to first; see stream.c */
+    unsigned immediate;     /* operations of this step that could have waited but did not */
+    bool passing;           /* a wait is on its way up from `coroutine` to the step */
     const void *metatables[L_TYPE_COUNT];
     struct handle interrupt; /* cancels the main task; queued by a signal handler */
     volatile bool interrupted, interrupt_pending, interrupt_sent;
-    bool context_set;        /* some ContextVar was ever set: see context.h */
-    lua_CFunction traceback; /* debug.traceback */
-    lua_Integer tasks_named; /* so far, as Task-N */
+    bool context_set;            /* some ContextVar was ever set: see context.h */
+    lua_CFunction traceback;     /* debug.traceback */
+    lua_Integer tasks_named;     /* so far, as Task-N */
     const void *cancelled_error; /* the metatable of CancelledError */
 };
 
@@ -71,7 +71,8 @@ void l_newtype(lua_State *L, struct l_runtime *rt, enum l_type type, const char 
                const luaL_Reg *methods);
 
 /* A new userdata of the type on top, zeroed, with its metatable set. */
-void *l_newobject(lua_State *L, struct l_runtime *rt, enum l_type type, size_t size, int uservalues);
+void *l_newobject(lua_State *L, struct l_runtime *rt, enum l_type type, size_t size,
+                  int uservalues);
 
 /* The object at the index if it is of the type, else NULL. */
 void *l_test(lua_State *L, const struct l_runtime *rt, int index, enum l_type type);

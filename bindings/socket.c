@@ -232,12 +232,10 @@ void l_socket_open(lua_State *L, struct l_runtime *rt) {
                                        {NULL, NULL}};
     static const luaL_Reg metamethods[] = {
         {"__gc", listener_close}, {"__close", listener_close}, {NULL, NULL}};
-    static const luaL_Reg hooks[] = {{"socket_connect", socket_connect},
-                                     {"socket_connect_unix", socket_connect_unix},
-                                     {"socket_listen", socket_listen},
-                                     {"socket_listen_unix", socket_listen_unix},
-                                     {"socketpair", socket_pair},
-                                     {NULL, NULL}};
+    static const luaL_Reg hooks[] = {
+        {"socket_connect", socket_connect}, {"socket_connect_unix", socket_connect_unix},
+        {"socket_listen", socket_listen},   {"socket_listen_unix", socket_listen_unix},
+        {"socketpair", socket_pair},        {NULL, NULL}};
     l_newtype(L, rt, L_LISTENER, "listener", methods);
     l_setfuncs(L, rt, metamethods);
     l_pushshared(L, rt, L_SHARED_HOOKS);

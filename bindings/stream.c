@@ -165,7 +165,8 @@ static void reserve(lua_State *L, struct l_stream *stream, size_t more) {
     if (stream->capacity >= length + more && stream->start >= length) {
         memcpy(stream->buffer, stream->buffer + stream->start, length);
     } else {
-        size_t capacity = stream->capacity * 2 > length + more ? stream->capacity * 2 : length + more;
+        size_t capacity =
+            stream->capacity * 2 > length + more ? stream->capacity * 2 : length + more;
         char *buffer = lua_newuserdatauv(L, capacity, 0);
         if (length > 0) memcpy(buffer, stream->buffer + stream->start, length);
         lua_setiuservalue(L, 1, L_STREAM_BUFFER);
@@ -212,8 +213,7 @@ static int take_until(lua_State *L, const struct l_stream *stream, struct view *
                       enum read_mode mode) {
     size_t size = 1;
     const char *separator = mode == READ_UNTIL ? lua_tolstring(L, 2, &size) : "\n";
-    const char *found =
-        view->length > 0 ? memmem(view->data, view->length, separator, size) : NULL;
+    const char *found = view->length > 0 ? memmem(view->data, view->length, separator, size) : NULL;
     if (found == NULL) {
         if (view->length > stream->limit) return too_long(L, stream->limit);
         if (!stream->eof) return 0;
@@ -246,8 +246,7 @@ static int satisfy(lua_State *L, const struct l_stream *stream, struct view *vie
         size_t length = view->length < wanted ? view->length : wanted;
         return take(L, view, length, length);
     }
-    case READ_ALL:
-        return stream->eof ? take(L, view, view->length, view->length) : 0;
+    case READ_ALL: return stream->eof ? take(L, view, view->length, view->length) : 0;
     case READ_EXACTLY: {
         size_t wanted = (size_t)lua_tointeger(L, 2);
         if (view->length >= wanted) return take(L, view, wanted, wanted);
@@ -651,9 +650,10 @@ void l_stream_open(lua_State *L, struct l_runtime *rt) {
                                        {"getpeername", stream_getpeername},
                                        {"fileno", stream_fileno},
                                        {NULL, NULL}};
-    static const luaL_Reg metamethods[] = {
-        {"__gc", stream_gc}, {"__close", stream_close}, {"__tostring", stream_tostring},
-        {NULL, NULL}};
+    static const luaL_Reg metamethods[] = {{"__gc", stream_gc},
+                                           {"__close", stream_close},
+                                           {"__tostring", stream_tostring},
+                                           {NULL, NULL}};
     l_newtype(L, rt, L_STREAM, "stream", methods);
     l_setfuncs(L, rt, metamethods);
     l_pushshared(L, rt, L_SHARED_HOOKS); /* the Lua half adds lines() */

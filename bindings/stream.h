@@ -28,19 +28,19 @@ struct l_stream {
     struct l_runtime *rt;
     struct l_loop *loop;
     const struct l_channel *channel;
-    void *channel_state;       /* the channel's */
+    void *channel_state; /* the channel's */
     struct watch reader, writer;
-    struct l_task *reading;    /* the task that waits to read */
-    struct l_task *writing;    /* the task that waits to write */
-    struct handle_queue turns; /* tasks that wait for another's write to end */
-    char *buffer;              /* inside the userdata that is user value L_STREAM_BUFFER */
-    size_t start, end, capacity; /* of the bytes in it that nobody has read */
-    size_t limit;              /* the longest line, or what readuntil looks through */
-    int fd;                    /* -1 once closed */
-    unsigned needs;    /* what the channel's last -EAGAIN waits for */
+    struct l_task *reading;           /* the task that waits to read */
+    struct l_task *writing;           /* the task that waits to write */
+    struct handle_queue turns;        /* tasks that wait for another's write to end */
+    char *buffer;                     /* inside the userdata that is user value L_STREAM_BUFFER */
+    size_t start, end, capacity;      /* of the bytes in it that nobody has read */
+    size_t limit;                     /* the longest line, or what readuntil looks through */
+    int fd;                           /* -1 once closed */
+    unsigned needs;                   /* what the channel's last -EAGAIN waits for */
     unsigned read_needs, write_needs; /* of the tasks that wait */
     bool is_socket, pollable, is_tty;
-    bool readable, writable;   /* as far as we know: not known to be drained or full */
+    bool readable, writable; /* as far as we know: not known to be drained or full */
     bool busy_writing;
     bool eof, sent_eof, keep_fd;
 };

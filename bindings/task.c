@@ -516,6 +516,7 @@ struct l_task *l_task_may_wait(lua_State *L, struct l_runtime *rt, const char *w
     struct l_task *task = rt->current;
     if (task == NULL) {
         luaL_error(L, "%s: only a task can wait, and none is running here", what);
+        return NULL;
     }
     if (!lua_isyieldable(L)) {
         luaL_error(L, "%s: cannot wait inside %s, which cannot be suspended", what, culprit(L));

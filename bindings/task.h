@@ -35,16 +35,16 @@ struct l_task {
     void *wait_on;             /* as the kind of wait wants it */
     lua_Number priority;
     int slot;
-    int cancelling;            /* cancel() less uncancel() */
-    int created_line;          /* in the function that is user value L_TASK_CREATOR */
-    unsigned number;           /* Task-N */
+    int cancelling;   /* cancel() less uncancel() */
+    int created_line; /* in the function that is user value L_TASK_CREATOR */
+    unsigned number;  /* Task-N */
     bool has_priority;
     bool started;
-    bool must_cancel; /* raise CancelledError at the next step */
-    bool cancel_woke; /* and that step is due to the cancellation itself */
-    bool throwing;    /* the step under way raises it at the wait */
-    bool can_throw;   /* the last yield was one of ours */
-    bool by_method;      /* the next step is on its way through the loop's own call_soon */
+    bool must_cancel;            /* raise CancelledError at the next step */
+    bool cancel_woke;            /* and that step is due to the cancellation itself */
+    bool throwing;               /* the step under way raises it at the wait */
+    bool can_throw;              /* the last yield was one of ours */
+    bool by_method;              /* the next step is on its way through the loop's own call_soon */
     enum l_future_state outcome; /* what the body came to */
 };
 

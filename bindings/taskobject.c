@@ -176,19 +176,23 @@ static int task_awaiters(lua_State *L) {
     return 1;
 }
 
-static const char *const extra_names[] = {"callbacks", "guard", "story", "cause",
+static const char *const extra_names[] = {"callbacks", "guard", "story",   "cause",
                                           "cancel",    "name",  "context", NULL};
+
+static enum l_future_extra check_extra(lua_State *L) {
+    return (enum l_future_extra)(L_EXTRA_CALLBACKS + luaL_checkoption(L, 2, NULL, extra_names));
+}
 
 /* get(future, key), set(future, key, value): what the Lua half keeps with a future */
 static int get_extra(lua_State *L) {
     l_future_check(L, 1);
-    l_future_getextra(L, 1, L_EXTRA_CALLBACKS + luaL_checkoption(L, 2, NULL, extra_names));
+    l_future_getextra(L, 1, check_extra(L));
     return 1;
 }
 
 static int set_extra(lua_State *L) {
     l_future_check(L, 1);
-    int key = L_EXTRA_CALLBACKS + luaL_checkoption(L, 2, NULL, extra_names);
+    enum l_future_extra key = check_extra(L);
     lua_settop(L, 3);
     l_future_setextra(L, 1, key);
     return 0;

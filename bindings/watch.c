@@ -87,8 +87,7 @@ static int add_watch(lua_State *L, enum poll_direction direction, const char *ev
     int result = poller_start(&loop->loop.poller, &watch->watch, fd, direction);
     if (result < 0) {
         l_unanchor_at(L, 1, loop, watch->slot);
-        return luaL_argerror(L, 2,
-                             lua_pushfstring(L, "%s (descriptor %d)", strerror(-result), fd));
+        return luaL_argerror(L, 2, lua_pushfstring(L, "%s (descriptor %d)", strerror(-result), fd));
     }
     watch->passive = l_test(L, loop->rt, 2, L_LISTENER) != NULL;
     if (watch->passive) { /* virtual time does not wait for connections from outside */
@@ -157,8 +156,7 @@ int l_loop_add_signal_handler(lua_State *L) {
     if (result < 0) {
         handle->loop = NULL;
         l_unanchor_at(L, 1, loop, handle->slot);
-        return luaL_argerror(
-            L, 2, lua_pushfstring(L, "%s (signal %d)", strerror(-result), signal));
+        return luaL_argerror(L, 2, lua_pushfstring(L, "%s (signal %d)", strerror(-result), signal));
     }
     if (old != NULL) l_unanchor_at(L, 1, loop, l_handle_of(old)->slot);
     return 0;

@@ -2,8 +2,8 @@
 
 local lh = require "loophost"
 local expect = require "spec.expect"
-local in_task, turns, raises, cancelled =
-  expect.in_task, expect.turns, expect.raises, expect.cancelled
+local in_task, raises, cancelled =
+  expect.in_task, expect.raises, expect.cancelled
 
 local function after(seconds, value)
   return function()

@@ -107,8 +107,9 @@ local SHOWN_APART = { message = true, exception = true, traceback = true, contex
 local function describe(context, lines)
   lines[#lines + 1] = tostring(context.message or "Unhandled exception in event loop")
   local names = {}
-  for name in pairs(context) do
-    if not SHOWN_APART[name] then names[#names + 1] = tostring(name) end
+  for name, value in pairs(context) do
+    local shown = SHOWN_APART[name] or name == "future" and value == context.task
+    if not shown then names[#names + 1] = tostring(name) end
   end
   table.sort(names)
   for _, name in ipairs(names) do lines[#lines + 1] = name .. ": " .. tostring(context[name]) end

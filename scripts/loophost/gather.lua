@@ -15,9 +15,7 @@ local gather = {}
 -- The cancellation of the child as a result. As in asyncio, only a plain future knows the
 -- message; a task's belongs to the first one who awaits it.
 local function cancellation(child)
-  if core.istask(child) then return core.errors.CancelledError() end
-  local _, err = core.rawpcall(child.result, child)
-  return err
+  return core.errors.CancelledError(core.cancel_message(child))
 end
 
 -- Turns the list of children, all done, into the list of what they came to.

@@ -115,7 +115,8 @@ function stories.deadlock(loop)
   local lines = { ("nothing can ever happen again, and %d task%s wait%s"):format(#tasks,
     #tasks == 1 and "" or "s", #tasks == 1 and "s" or "") }
   for _, task in ipairs(tasks) do
-    local what, where = core.task_waits(task)
+    local what, where, awaited = core.task_waits(task)
+    if core.istask(awaited) then what = ("task '%s'"):format(awaited:get_name()) end
     local created = core.task_created(task)
     lines[#lines + 1] = ("  task '%s' waits for %s at %s%s"):format(task:get_name(),
       what or "its turn", where or "?", created and ", created at " .. created or "")

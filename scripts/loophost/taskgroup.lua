@@ -1,7 +1,7 @@
 -- taskgroup.lua -- a block that ends when all tasks that were started in it have ended:
 -- `local tg <close> = lh.TaskGroup()`.
 --
--- As asyncio.TaskGroup; the counting of cancellations is CPython 3.13's. The first task
+-- As asyncio.TaskGroup, call by call. The first task
 -- that fails cancels the others and the block; all that failed come out as one
 -- ExceptionGroup. A cancellation from outside does the same, and stays a cancellation.
 
