@@ -52,28 +52,34 @@ int l_push_socket_name(lua_State *L, int fd, l_socket_name_fn *get_name) {
     return l_push_address(L, &address, size);
 }
 
-socklen_t l_checkaddress(lua_State *L, int arg, struct sockaddr_storage *address) {
-    const char *text = luaL_checkstring(L, arg);
-    lua_Integer port = luaL_checkinteger(L, arg + 1);
-    luaL_argcheck(L, port >= 0 && port <= 65535, arg + 1, "port out of range");
+socklen_t l_parse_address(const char *text, uint16_t port, struct sockaddr_storage *address) {
     memset(address, 0, sizeof *address);
     struct sockaddr_in *v4 = (void *)address;
     if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
         v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)port);
+        v4->sin_port = htons(port);
         return sizeof *v4;
     }
     struct sockaddr_in6 *v6 = (void *)address;
     char plain[INET6_ADDRSTRLEN];
     size_t length = strcspn(text, "%");
-    luaL_argcheck(L, length < sizeof plain, arg, "not a numeric address");
+    if (length >= sizeof plain) return 0;
     memcpy(plain, text, length);
     plain[length] = '\0';
-    luaL_argcheck(L, inet_pton(AF_INET6, plain, &v6->sin6_addr) == 1, arg, "not a numeric address");
+    if (inet_pton(AF_INET6, plain, &v6->sin6_addr) != 1) return 0;
     v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons((uint16_t)port);
+    v6->sin6_port = htons(port);
     if (text[length] == '%') v6->sin6_scope_id = if_nametoindex(text + length + 1);
     return sizeof *v6;
+}
+
+socklen_t l_checkaddress(lua_State *L, int arg, struct sockaddr_storage *address) {
+    const char *text = luaL_checkstring(L, arg);
+    lua_Integer port = luaL_checkinteger(L, arg + 1);
+    luaL_argcheck(L, port >= 0 && port <= 65535, arg + 1, "port out of range");
+    socklen_t size = l_parse_address(text, (uint16_t)port, address);
+    luaL_argcheck(L, size > 0, arg, "not a numeric address");
+    return size;
 }
 
 socklen_t l_checkpath(lua_State *L, int arg, struct sockaddr_storage *address) {

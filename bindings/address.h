@@ -14,6 +14,9 @@ int l_push_address(lua_State *L, const struct sockaddr_storage *address, socklen
 /* The same for what getsockname or getpeername says of the socket, or a failure. */
 int l_push_socket_name(lua_State *L, int fd, l_socket_name_fn *get_name);
 
+/* The numeric IPv4 or IPv6 address as an address; its size, 0 if it is none. */
+socklen_t l_parse_address(const char *text, uint16_t port, struct sockaddr_storage *address);
+
 /* The arguments at `arg` and behind it, a numeric IPv4 or IPv6 address (with %scope) and a
  * port, as an address; its size.  The other one: the path of a Unix socket, abstract if
  * it begins with a zero byte. */

@@ -161,8 +161,10 @@ static int coroutine_status(lua_State *L) {
 
 static int coroutine_close(lua_State *L) {
     lua_State *coroutine = lua_tothread(L, 1);
-    if (coroutine != NULL && coroutine != L && l_task_owns(coroutine) &&
-        lua_status(coroutine) == LUA_YIELD) {
+    lua_Debug info;
+    bool suspended = coroutine != NULL && coroutine != L &&
+                     (lua_status(coroutine) == LUA_YIELD || !lua_getstack(coroutine, 0, &info));
+    if (suspended && l_task_owns(coroutine)) {
         return luaL_error(L, l_task_outer(coroutine) != NULL
                                  ? "cannot close a normal coroutine"
                                  : "cannot close the coroutine of a task: cancel the task");

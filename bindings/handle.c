@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { MAX_ARGUMENTS = 60000 }; /* a userdata has less than 65536 user values */
+
 static void handle_run(struct handle *core) {
     struct l_handle *handle = container_of(core, struct l_handle, timer.handle);
     struct l_loop *loop = handle->loop;
@@ -59,6 +61,7 @@ struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_
     check_callback(L, first);
     int arguments = lua_gettop(L) - first;
     luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
+    if (arguments >= MAX_ARGUMENTS) luaL_error(L, "too many arguments");
     struct l_handle *handle = l_newobject(L, rt, kind == L_AT ? L_TIMER_HANDLE : L_HANDLE,
                                           sizeof *handle, arguments + 1 + rt->context_set);
     if (rt->context_set) {
@@ -203,6 +206,7 @@ static int handle_cancel(lua_State *L) {
     }
     handle->loop = NULL;
     l_loop_push(L, loop);
+    if (lua_isnil(L, -1)) return 0; /* the loop is being collected */
     l_unanchor_at(L, lua_gettop(L), loop, handle->slot);
     return 0;
 }

@@ -191,20 +191,44 @@ static const struct {
 };
 
 /* The clock of a loop that overrides time(). */
+static int call_time(lua_State *L) {
+    l_loop_push(L, lua_touserdata(L, 1));
+    lua_getfield(L, -1, "time");
+    lua_insert(L, -2);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+/* Reports the error on top, wherever on the loop's stack that is; leaves it there. */
+static void report_clock(lua_State *L, struct l_loop *loop) {
+    l_pushhook(L, loop->rt, "report");
+    l_loop_push(L, loop);
+    lua_pushvalue(L, -3);
+    lua_pushliteral(L, "Exception in time()");
+    if (lua_pcall(L, 3, 0, 0) != LUA_OK) lua_pop(L, 1);
+}
+
 static int64_t read_lua_clock(void *arg) {
     struct l_loop *loop = arg;
     lua_State *L = loop->L;
     if (L == NULL) return loop->loop.now_ns;
-    lua_getfield(L, L_FRAME_LOOP, "time");
-    lua_pushvalue(L, L_FRAME_LOOP);
-    if (lua_pcall(L, 1, 1, L_FRAME_HANDLER) != LUA_OK) {
-        l_loop_report(loop, "Exception in time()", NULL, 0);
-        return loop->loop.now_ns;
-    }
-    lua_Number seconds = lua_tonumber(L, -1);
-    lua_pop(L, 1);
+    lua_checkstack(L, LUA_MINSTACK);
+    lua_pushcfunction(L, call_time);
+    lua_pushlightuserdata(L, loop);
+    int status = lua_pcall(L, 1, 1, 0);
+    lua_Number seconds = status == LUA_OK ? lua_tonumber(L, -1) : NAN;
+    if (status != LUA_OK) report_clock(L, loop);
+    lua_settop(L, -2);
     return isnan(seconds) || fabs(seconds) > 4e9 ? loop->loop.now_ns
                                                  : (int64_t)round(seconds * 1e9);
+}
+
+/* Reads the loop's slow_callback_duration; what is no number of seconds is "never". */
+static void refresh_slow(lua_State *L, int index, struct l_loop *loop) {
+    lua_getfield(L, index, "slow_callback_duration");
+    lua_Number seconds = lua_isnumber(L, -1) ? lua_tonumber(L, -1) : NAN;
+    loop->slow_ns = seconds < 4e9 ? (int64_t)(fmax(seconds, 0) * 1e9) : INT64_MAX;
+    lua_pop(L, 1);
 }
 
 /* Reads off what the loop at the index overrides. */
@@ -217,9 +241,8 @@ static void refresh_overrides(lua_State *L, int index, struct l_loop *loop) {
         if (!lua_rawequal(L, -1, -2)) overrides |= overridable[i].flag;
         lua_pop(L, 2);
     }
-    lua_getfield(L, index, "slow_callback_duration");
-    loop->slow_ns = (int64_t)(lua_tonumber(L, -1) * 1e9);
-    lua_pop(L, 2);
+    lua_pop(L, 1);
+    refresh_slow(L, index, loop);
     loop->overrides = overrides;
     /* a virtual clock goes on jumping, whatever time() makes of it */
     if ((overrides & L_OVERRIDE_TIME) && loop->loop.clock.kind != CLOCK_KIND_VIRTUAL) {
@@ -319,10 +342,15 @@ void l_loop_run_until(lua_State *L, struct l_loop *loop, bool (*done)(struct l_l
     if (result < 0) raise_failure(L, loop, result);
 }
 
+/* Whether the time that give_up_after allows is over. */
+static bool gives_up(struct l_loop *loop) {
+    return loop->gave_up = loop_now(&loop->loop) >= loop->give_up_ns;
+}
+
 static int loop_run_forever(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     lua_settop(L, 1);
-    l_loop_run_until(L, loop, NULL);
+    l_loop_run_until(L, loop, loop->give_up_ns != 0 ? gives_up : NULL);
     return 0;
 }
 
@@ -540,12 +568,21 @@ static int create_task(lua_State *L) {
     return 1;
 }
 
+/* give_up_after(loop, seconds or nil): ends a run_until_complete that takes longer; returns
+ * whether it has */
+static int give_up_after(lua_State *L) {
+    struct l_loop *loop = l_loop_check(L, 1);
+    lua_pushboolean(L, loop->gave_up);
+    loop->gave_up = false;
+    loop->give_up_ns = lua_isnoneornil(L, 2) ? 0 : loop_now(&loop->loop) + l_checkseconds(L, 2);
+    return 1;
+}
+
 static int set_debug(lua_State *L) {
     struct l_loop *loop = l_loop_check(L, 1);
     luaL_checkany(L, 2);
     loop->debug = lua_toboolean(L, 2);
-    lua_getfield(L, 1, "slow_callback_duration");
-    loop->slow_ns = (int64_t)(lua_tonumber(L, -1) * 1e9);
+    refresh_slow(L, 1, loop);
     return 0;
 }
 
@@ -669,13 +706,11 @@ void l_loop_open(lua_State *L, struct l_runtime *rt) {
                                        {"get_trace", get_trace},
                                        {"get_metrics", get_metrics},
                                        {NULL, NULL}};
-    static const luaL_Reg hooks[] = {{"new_loop", new_loop},
-                                     {"loop_gc", loop_gc},
-                                     {"loop_tostring", loop_tostring},
-                                     {"all_tasks", all_tasks},
-                                     {"get_running_loop", get_running_loop},
-                                     {"running_loop", running_loop},
-                                     {NULL, NULL}};
+    static const luaL_Reg hooks[] = {
+        {"new_loop", new_loop},           {"loop_gc", loop_gc},
+        {"loop_tostring", loop_tostring}, {"all_tasks", all_tasks},
+        {"give_up_after", give_up_after}, {"get_running_loop", get_running_loop},
+        {"running_loop", running_loop},   {NULL, NULL}};
     l_pushshared(L, rt, L_SHARED_METHODS);
     l_setfuncs(L, rt, methods);
     l_pushshared(L, rt, L_SHARED_HOOKS);

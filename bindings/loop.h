@@ -33,8 +33,10 @@ struct l_loop {
     lua_State *L;       /* where the loop runs, while it runs */
     unsigned overrides; /* enum l_override */
     bool closed, debug;
-    bool turning;         /* inside run_once() of a loop that overrides it */
-    int64_t slow_ns;      /* a callback is slow from here on, in debug mode */
+    bool turning;       /* inside run_once() of a loop that overrides it */
+    int64_t slow_ns;    /* a callback is slow from here on, in debug mode */
+    int64_t give_up_ns; /* the time by which a run shall end; 0: none */
+    bool gave_up;
     int free_slot, slots; /* of the anchors */
     size_t tasks;         /* that are not done */
     /* What stops the loop when run_until_complete's future is done.  As asyncio's callback,

@@ -117,13 +117,19 @@ static void leave_writing(struct l_task *task) {
 static const struct l_wait reading_wait = {"a stream to read from", leave_reading};
 static const struct l_wait writing_wait = {"a stream to write to", leave_writing};
 
+/* The task that may wait for the stream, or an error. */
+static struct l_task *may_wait(lua_State *L, const struct l_stream *stream, const char *what) {
+    struct l_task *task = l_task_may_wait(L, stream->rt, what, stream->loop);
+    if (task->future.loop != stream->loop) {
+        luaL_error(L, "%s: the stream belongs to a different loop", what);
+    }
+    return task;
+}
+
 int l_stream_wait(lua_State *L, struct l_stream *stream, enum poll_direction direction,
                   lua_KContext context, lua_KFunction continuation) {
     bool reads = direction == POLL_READ;
-    struct l_task *task = l_task_may_wait(L, stream->rt, reads ? "read" : "write", stream->loop);
-    if (task->future.loop != stream->loop) {
-        return luaL_error(L, "the stream belongs to a different loop");
-    }
+    struct l_task *task = may_wait(L, stream, reads ? "read" : "write");
     if (stream->needs & NEEDS_READ) stream->readable = false;
     if (stream->needs & NEEDS_WRITE) stream->writable = false;
     if (reads) {
@@ -138,9 +144,11 @@ int l_stream_wait(lua_State *L, struct l_stream *stream, enum poll_direction dir
                          continuation);
 }
 
-/* Whether this step has done enough without waiting: a fast peer must not starve others. */
-static bool out_of_budget(struct l_runtime *rt) {
-    return rt->current != NULL && ++rt->immediate > IMMEDIATE_BUDGET;
+/* Whether this step has done enough without waiting, and can wait: a fast peer must not
+ * starve others. */
+static bool out_of_budget(lua_State *L, struct l_runtime *rt) {
+    return rt->current != NULL && ++rt->immediate > IMMEDIATE_BUDGET && lua_isyieldable(L) &&
+           rt->coroutine == L;
 }
 
 static int closed_meanwhile(lua_State *L) {
@@ -215,7 +223,7 @@ static int take_until(lua_State *L, const struct l_stream *stream, struct view *
     const char *separator = mode == READ_UNTIL ? lua_tolstring(L, 2, &size) : "\n";
     const char *found = view->length > 0 ? memmem(view->data, view->length, separator, size) : NULL;
     if (found == NULL) {
-        if (view->length > stream->limit) return too_long(L, stream->limit);
+        if (view->length >= stream->limit + size) return too_long(L, stream->limit);
         if (!stream->eof) return 0;
         if (view->length == 0 && mode != READ_UNTIL) {
             lua_pushnil(L);
@@ -264,9 +272,9 @@ static int satisfy(lua_State *L, const struct l_stream *stream, struct view *vie
 /* How much to ask the kernel for. */
 static size_t chunk_size(lua_State *L, const struct l_stream *stream, enum read_mode mode) {
     size_t have = stream->end - stream->start;
-    if (mode == READ_EXACTLY) {
+    if (mode == READ_EXACTLY && have > L_STREAM_CHUNK) {
         size_t missing = (size_t)lua_tointeger(L, 2) - have;
-        if (missing > L_STREAM_CHUNK) return missing;
+        return missing < have ? missing : have; /* not all at once: the peer may have lied */
     }
     return have == 0 || mode == READ_ALL || have >= L_STREAM_CHUNK ? L_STREAM_CHUNK
                                                                    : L_STREAM_CHUNK / 8;
@@ -310,9 +318,16 @@ static int read_step(lua_State *L, struct l_stream *stream, enum read_mode mode)
 static int read_again(lua_State *L, int status, lua_KContext context) {
     struct l_stream *stream = lua_touserdata(L, 1);
     (void)status;
+    stream->busy_reading = false;
     l_task_resumed(L, stream->rt);
     if (stream->fd < 0) return closed_meanwhile(L);
     return read_step(L, stream, (enum read_mode)context);
+}
+
+static int read_next_turn(lua_State *L, struct l_stream *stream, enum read_mode mode) {
+    struct l_task *task = may_wait(L, stream, "read");
+    stream->busy_reading = true;
+    return l_task_wait_k(L, task, NULL, NULL, mode, read_again);
 }
 
 static int read_step(lua_State *L, struct l_stream *stream, enum read_mode mode) {
@@ -327,19 +342,21 @@ static int read_step(lua_State *L, struct l_stream *stream, enum read_mode mode)
         stream->needs = NEEDS_READ;
         int result = stream->readable || !stream->pollable ? read_more(L, stream, mode) : -EAGAIN;
         if (result > 0) return result;
-        if (result == -EAGAIN) return l_stream_wait(L, stream, POLL_READ, mode, read_again);
+        if (result == -EAGAIN) {
+            may_wait(L, stream, "read");
+            stream->busy_reading = true;
+            return l_stream_wait(L, stream, POLL_READ, mode, read_again);
+        }
         if (result < 0) return l_push_errno(L, -result);
+        if (out_of_budget(L, stream->rt)) return read_next_turn(L, stream, mode);
     }
 }
 
 static int read_mode(lua_State *L, struct l_stream *stream, enum read_mode mode) {
-    if (stream->reading != NULL) {
+    if (stream->busy_reading) {
         return luaL_error(L, "another task is already reading from this stream");
     }
-    if (out_of_budget(stream->rt) && lua_isyieldable(L)) {
-        struct l_task *task = l_task_may_wait(L, stream->rt, "read", stream->loop);
-        return l_task_wait_k(L, task, NULL, NULL, mode, read_again);
-    }
+    if (out_of_budget(L, stream->rt)) return read_next_turn(L, stream, mode);
     return read_step(L, stream, mode);
 }
 
@@ -364,6 +381,10 @@ static int stream_read(lua_State *L) {
         }
     }
     lua_Integer size = check_size(L, 2, L_STREAM_CHUNK);
+    if (size == 0) { /* for the kernel that would be the end of the stream */
+        lua_pushliteral(L, "");
+        return 1;
+    }
     lua_pushinteger(L, size);
     lua_replace(L, 2);
     return read_mode(L, stream, READ_SOME);
@@ -380,8 +401,11 @@ static int stream_readline(lua_State *L) {
 static int stream_readexactly(lua_State *L) {
     struct l_stream *stream = l_stream_check_open(L, 1);
     luaL_checkinteger(L, 2);
-    check_size(L, 2, 0);
     lua_settop(L, 2);
+    if (check_size(L, 2, 0) == 0) {
+        lua_pushliteral(L, "");
+        return 1;
+    }
     return read_mode(L, stream, READ_EXACTLY);
 }
 
@@ -416,8 +440,18 @@ static int gather_parts(lua_State *L, size_t sent, struct iovec *parts) {
 /* Lets the next task write. */
 static void end_writing(lua_State *L, struct l_stream *stream) {
     struct handle *next = handle_pop(&stream->turns);
-    stream->busy_writing = next != NULL;
-    if (next != NULL) l_task_wake(L, l_task_of(next));
+    stream->turn = next != NULL ? container_of(next, struct l_task, timer.handle) : NULL;
+    if (next != NULL) l_task_wake(L, stream->turn);
+}
+
+/* A task goes on that waited in a write, or for its turn: raises if it is cancelled.
+ * Whether the stream is still open. */
+static bool writer_resumed(lua_State *L, struct l_stream *stream) {
+    struct l_task *task = stream->rt->current;
+    bool ends = task->throwing || stream->fd < 0;
+    if (ends && stream->turn == task) end_writing(L, stream); /* it may be another's turn */
+    l_task_resumed(L, stream->rt);
+    return stream->fd >= 0;
 }
 
 static int write_step(lua_State *L, struct l_stream *stream, size_t sent);
@@ -425,9 +459,7 @@ static int write_step(lua_State *L, struct l_stream *stream, size_t sent);
 static int write_again(lua_State *L, int status, lua_KContext sent) {
     struct l_stream *stream = lua_touserdata(L, 1);
     (void)status;
-    if (stream->rt->current->throwing || stream->fd < 0) end_writing(L, stream);
-    l_task_resumed(L, stream->rt);
-    if (stream->fd < 0) return closed_meanwhile(L);
+    if (!writer_resumed(L, stream)) return closed_meanwhile(L);
     return write_step(L, stream, (size_t)sent);
 }
 
@@ -441,6 +473,7 @@ static int write_step(lua_State *L, struct l_stream *stream, size_t sent) {
                              ? stream->channel->write(stream, parts, count)
                              : -EAGAIN;
         if (result == -EAGAIN) {
+            stream->turn = may_wait(L, stream, "write");
             return l_stream_wait(L, stream, POLL_WRITE, (lua_KContext)sent, write_again);
         }
         if (result < 0) {
@@ -466,15 +499,14 @@ static int stream_write(lua_State *L) {
     luaL_checkany(L, 2);
     for (int i = 2; i <= top; i++) luaL_checkstring(L, i);
     if (stream->sent_eof) return luaL_error(L, "cannot write after write_eof()");
-    if (stream->busy_writing) {
-        struct l_task *task = l_task_may_wait(L, stream->rt, "write", stream->loop);
+    if (stream->turn != NULL) {
+        struct l_task *task = may_wait(L, stream, "write");
         handle_push(&stream->turns, &task->timer.handle);
         return l_task_wait(L, task, &turn_wait, stream, write_again);
     }
-    stream->busy_writing = true;
-    if (out_of_budget(stream->rt) && lua_isyieldable(L)) {
-        struct l_task *task = l_task_may_wait(L, stream->rt, "write", stream->loop);
-        return l_task_wait(L, task, NULL, NULL, write_again);
+    if (out_of_budget(L, stream->rt)) {
+        stream->turn = may_wait(L, stream, "write");
+        return l_task_wait(L, stream->turn, NULL, NULL, write_again);
     }
     return write_step(L, stream, 0);
 }
@@ -482,13 +514,12 @@ static int stream_write(lua_State *L) {
 static int eof_step(lua_State *L, int status, lua_KContext context) {
     struct l_stream *stream = lua_touserdata(L, 1);
     (void)status;
-    if (context != 0) {
-        if (stream->rt->current->throwing || stream->fd < 0) end_writing(L, stream);
-        l_task_resumed(L, stream->rt);
-        if (stream->fd < 0) return closed_meanwhile(L);
-    }
+    if (context != 0 && !writer_resumed(L, stream)) return closed_meanwhile(L);
     ssize_t result = stream->channel->write_eof(stream);
-    if (result == -EAGAIN) return l_stream_wait(L, stream, POLL_WRITE, 1, eof_step);
+    if (result == -EAGAIN) {
+        stream->turn = may_wait(L, stream, "write_eof");
+        return l_stream_wait(L, stream, POLL_WRITE, 1, eof_step);
+    }
     end_writing(L, stream);
     if (result < 0) return l_push_errno(L, (int)-result);
     stream->sent_eof = true;
@@ -503,12 +534,11 @@ static int stream_write_eof(lua_State *L) {
         lua_pushboolean(L, 1);
         return 1;
     }
-    if (stream->busy_writing) {
-        struct l_task *task = l_task_may_wait(L, stream->rt, "write_eof", stream->loop);
+    if (stream->turn != NULL) {
+        struct l_task *task = may_wait(L, stream, "write_eof");
         handle_push(&stream->turns, &task->timer.handle);
         return l_task_wait_k(L, task, &turn_wait, stream, 1, eof_step);
     }
-    stream->busy_writing = true;
     return eof_step(L, LUA_OK, 0);
 }
 
@@ -540,9 +570,7 @@ void l_stream_close(lua_State *L, struct l_stream *stream) {
     stream->fd = -1;
     if (!stream->keep_fd) close(fd);
     wake_reader(L, stream);
-    wake_writer(L, stream);
-    if (stream->busy_writing && stream->writing == NULL) return;
-    while (!handle_queue_empty(&stream->turns)) end_writing(L, stream);
+    wake_writer(L, stream); /* who waits for a turn is woken by the one before */
 }
 
 static int stream_close(lua_State *L) {

@@ -41,7 +41,7 @@ struct l_stream {
     unsigned read_needs, write_needs; /* of the tasks that wait */
     bool is_socket, pollable, is_tty;
     bool readable, writable; /* as far as we know: not known to be drained or full */
-    bool busy_writing;
+    bool busy_reading;       /* a task is in the middle of a read */
     bool eof, sent_eof, keep_fd;
 };
 

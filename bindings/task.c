@@ -70,8 +70,12 @@ static int call_method(lua_State *L) {
 static void schedule_by_method(lua_State *L, struct l_task *task) {
     struct l_runtime *rt = task->future.rt;
     struct l_loop *loop = task->future.loop;
-    task->by_method = true;
     lua_checkstack(L, LUA_MINSTACK);
+    l_loop_push(L, loop);
+    bool collected = lua_isnil(L, -1); /* we are in a finaliser: the task goes with its loop */
+    lua_pop(L, 1);
+    if (collected) return;
+    task->by_method = true;
     lua_pushcfunction(L, call_method);
     l_task_push(L, task);
     if (lua_pcall(L, 1, 0, 0) == LUA_OK) return;
@@ -132,7 +136,8 @@ static void keep_failure(lua_State *L, struct l_task *task) {
     lua_pushvalue(L, 1);
     l_take_traceback(L, rt);
     l_take_cause(L, rt, error);
-    lua_call(L, 3, 1);
+    lua_pushboolean(L, task->outcome == L_FAILED);
+    lua_call(L, 4, 1);
     l_future_setextra(L, 1, L_EXTRA_STORY);
     if (task->outcome == L_FAILED) l_future_guard(L, 1, &task->future);
 }
@@ -275,6 +280,10 @@ static int resume(lua_State *L, struct l_task *task) {
     if (!task->started) {
         task->started = true;
         arguments = lua_gettop(coroutine) - 1;
+        if (arguments < 0) { /* somebody closed it, by stock means */
+            lua_pushliteral(coroutine, "cannot resume dead coroutine");
+            return LUA_ERRRUN;
+        }
     }
     task->can_throw = false;
     rt->current = task;

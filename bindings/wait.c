@@ -77,7 +77,13 @@ bool l_task_cancel(lua_State *L, struct l_task *task) {
     if (task->future.state != L_PENDING) return false;
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     /* A task that awaits a task passes the cancellation on, and that one may again. */
-    while (task->wait == &task_wait) {
+    const struct l_task *first = task;
+    size_t steps = 0, leap = 2; /* Brent: does a task await itself by way of others? */
+    while (task->wait == &task_wait && task->wait_on != first) {
+        if (++steps == leap) {
+            first = task;
+            leap *= 2;
+        }
         task->cancelling++;
         if (!lua_checkstack(task->leaf, 1)) return luaL_error(L, "not enough memory");
         lua_State *leaf = task->leaf;

@@ -75,6 +75,7 @@ static int add_watch(lua_State *L, enum poll_direction direction, const char *ev
     luaL_checktype(L, 3, LUA_TFUNCTION);
     int arguments = lua_gettop(L) - 3;
     luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
+    luaL_argcheck(L, arguments < 60000, 4, "too many arguments");
     struct l_watch *watch = lua_newuserdatauv(L, sizeof *watch, arguments + 1);
     lua_insert(L, 3);
     for (int i = arguments + 1; i >= 1; i--) lua_setiuservalue(L, 3, i);

@@ -9,7 +9,6 @@ local FROM_C = [[
   await sleep Sleep current_task get_running_loop
   iserror rawpcall rawxpcall pcall xpcall coroutine isfuture istask
   Lock Event Condition Semaphore BoundedSemaphore Queue PriorityQueue LifoQueue
-  open_connection open_unix_connection start_server start_unix_server
   create_datagram_endpoint create_subprocess_exec create_subprocess_shell
   getaddrinfo stdin stdout stderr]]
 
@@ -25,6 +24,7 @@ local FROM_MODULES = {
   timeout = "timeout timeout_at wait_for",
   taskgroup = "TaskGroup",
   barrier = "Barrier",
+  streams = "open_connection open_unix_connection start_server start_unix_server",
   context = "ContextVar",
 }
 

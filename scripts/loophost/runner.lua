@@ -21,15 +21,46 @@ local runner = {}
 local Runner = { __name = "loophost.Runner" }
 Runner.__index = Runner
 
+-- How long a cancelled task may take for its cleanup before it is cancelled once more, and
+-- how often that is done: one that goes on even then is closed by force.
+local GRACE_SECONDS, ROUNDS = 10, 3
+
+-- The task will never run again; its <close> variables are lost, and that is reported.
+local function close_by_force(loop, task)
+  loop:call_exception_handler {
+    message = "a task went on swallowing its cancellation and was closed by force",
+    task = task, traceback = core.task_traceback(task),
+  }
+  core.detach(task)
+end
+
+-- Waits for the tasks, all cancelled, as long as they may take. The loop itself keeps the
+-- time, without a timer: one that nothing can wake any more is still a deadlock.
+local function wait_for_ends(loop, left)
+  local n = #left
+  local items = table.move(left, 1, n, 1, { n = n })
+  local ended = require("loophost.gather").future(loop, items, true)
+  for round = 1, ROUNDS do
+    core.give_up_after(loop, GRACE_SECONDS)
+    local ok, err = core.rawpcall(loop.run_until_complete, loop, ended)
+    local gave_up = core.give_up_after(loop, nil)
+    if ok then return end
+    if not gave_up then error(err, 0) end
+    for _, task in ipairs(left) do
+      if not task:done() then
+        if round < ROUNDS then task:cancel() else close_by_force(loop, task) end
+      end
+    end
+  end
+end
+
 -- Cancels all tasks of the loop, waits for their end, and reports what they failed with.
 ---@param loop loophost.EventLoop
 function runner.cancel_all(loop)
   local left = tasks.all_tasks(loop)
-  local n = #left
-  if n == 0 then return end
+  if #left == 0 then return end
   for _, task in ipairs(left) do task:cancel() end
-  local items = table.move(left, 1, n, 1, { n = n })
-  loop:run_until_complete(require("loophost.gather").future(loop, items, true))
+  wait_for_ends(loop, left)
   for _, task in ipairs(left) do
     if core.failed(task) then
       local err, story = task:exception(), core.get(task, "story")

@@ -18,6 +18,7 @@ local MAX_DEPTH = 16 -- tasks that await each other
 ---@field traceback string at the error, or where the task waits
 ---@field created? string "file:line"
 ---@field cause? loophost.Story of the task whose error this one passed on
+---@field parts? table<integer, loophost.Story> of an ExceptionGroup's errors
 ---@field awaiters loophost.Story[]
 local Story = { __name = "loophost.Story" }
 
@@ -47,12 +48,25 @@ end
 ---@param task loophost.Task
 ---@param traceback? string at the error
 ---@param cause? loophost.Future whose error it was that the task passed on
+---@param failed boolean if it was cancelled instead, nobody asks who awaited it
 ---@return loophost.Story
-function stories.story(task, traceback, cause)
+function stories.story(task, traceback, cause, failed)
   return setmetatable({
     name = task:get_name(), traceback = traceback or "", created = core.task_created(task),
-    cause = story_of(cause), awaiters = awaiters_of(task, 1),
+    cause = story_of(cause), awaiters = failed and awaiters_of(task, 1) or {},
   }, Story)
+end
+
+-- Raises an ExceptionGroup so that the stories of its parts become the cause of whatever it
+-- makes fail: by way of a future, which a loop's own create_future shall not see.
+---@param loop loophost.EventLoop
+---@param group table the error
+---@param parts table<integer, loophost.Story>
+function stories.raise_group(loop, group, parts)
+  local future = core.methods.create_future(loop)
+  future:set_exception(group)
+  core.set(future, "story", setmetatable({ traceback = "", awaiters = {}, parts = parts }, Story))
+  future:result()
 end
 
 local function add_created(lines, story)
@@ -75,6 +89,15 @@ local function add_awaiters(lines, story)
   end
 end
 
+local function add_parts(lines, parts)
+  local places = {}
+  for i in pairs(parts) do places[#places + 1] = i end
+  table.sort(places)
+  for _, i in ipairs(places) do
+    lines[#lines + 1] = ("sub-exception %d:\n%s"):format(i, tostring(parts[i]))
+  end
+end
+
 function Story:__tostring()
   local chain, lines = {}, {}
   local story = self
@@ -84,7 +107,8 @@ function Story:__tostring()
   for i = #chain, 1, -1 do
     story = chain[i]
     if i == #chain then
-      if story.traceback ~= "" then lines[1] = story.traceback end
+      if story.parts then add_parts(lines, story.parts) end
+      if story.traceback ~= "" then lines[#lines + 1] = story.traceback end
       add_created(lines, story)
     else
       add_awaiting(lines, story)
@@ -102,7 +126,7 @@ function stories.task_story(task)
   if not core.istask(task) then argument.mismatch(1, "traceback", "Task", task, 3) end
   local story = get(task, "story")
   if story == nil then
-    story = stories.story(task, core.task_traceback(task))
+    story = stories.story(task, core.task_traceback(task), nil, not task:done())
   end
   return tostring(story)
 end

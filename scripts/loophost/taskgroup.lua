@@ -1,9 +1,9 @@
 -- taskgroup.lua -- a block that ends when all tasks that were started in it have ended:
 -- `local tg <close> = lh.TaskGroup()`.
 --
--- As asyncio.TaskGroup, call by call. The first task
--- that fails cancels the others and the block; all that failed come out as one
--- ExceptionGroup. A cancellation from outside does the same, and stays a cancellation.
+-- As asyncio.TaskGroup, call by call. The first task that fails cancels the others and the
+-- block; all that failed come out as one ExceptionGroup. A cancellation from outside does
+-- the same, and stays a cancellation.
 
 local core = require "loophost.core"
 local argument = require "loophost.argument"
@@ -17,6 +17,7 @@ local errors = core.errors
 ---@field parent loophost.Task the task of the block
 ---@field tasks table<loophost.Task, true> that have not ended
 ---@field failures any[] errors in the order of their arrival
+---@field stories table<integer, loophost.Story> of the failures, where one is known
 ---@field leaving boolean the end of the block is reached
 ---@field aborting boolean no more tasks are taken
 ---@field cancelled_parent boolean by us: to be taken back at the end
@@ -44,6 +45,7 @@ local function task_done(self, task)
   local err = task:exception()
   if err == nil then err = "nil" end -- error(nil) is a failure, too
   table.insert(self.failures, err)
+  self.stories[#self.failures] = core.get(task, "story")
   if self.parent:done() then
     self.loop:call_exception_handler {
       message = "a task has failed whose group's block is gone", exception = err, task = task,
@@ -61,7 +63,7 @@ local function new()
   local parent = core.current_task()
   if not parent then error("TaskGroup cannot determine the parent task: none runs here", 2) end
   local self = setmetatable({
-    loop = tasks.loop(), parent = parent, tasks = {}, failures = {},
+    loop = tasks.loop(), parent = parent, tasks = {}, failures = {}, stories = {},
     leaving = false, aborting = false, cancelled_parent = false,
   }, TaskGroup)
   self.on_done = function(task) task_done(self, task) end
@@ -111,7 +113,8 @@ function TaskGroup:__close(err)
   if cancellation ~= nil and #failures == 0 then error(cancellation, 0) end
   if err ~= nil and not cancelled then table.insert(failures, err) end
   if #failures > 0 then
-    error(errors.ExceptionGroup("unhandled errors in a TaskGroup", failures), 0)
+    local group = errors.ExceptionGroup("unhandled errors in a TaskGroup", failures)
+    require("loophost.stories").raise_group(self.loop, group, self.stories)
   end
 end
 

@@ -446,9 +446,12 @@ class Generator:
                          body=self.block(self.weights, depth + 1, 2))
 
     def st_gen(self, _):
-        """There a bare yield would be the generator's own."""
+        """There a bare yield would be the generator's own, so nothing that may
+        yield is called from there."""
         body = self.block(SIMPLE, 9)
         for st in walk(body):
+            if "item" in st:
+                st["item"] = {"s": self.slot()}
             if st["k"] == "sleep" and st["form"] == 2:
                 st["form"] = 0
             elif st["k"] == "yield":

@@ -65,8 +65,8 @@ end
 function World.show(value)
   if type(value) == "table" and not value.name then
     return list_of(value, World.show)
-  elseif type(value) == "table" or type(value) == "userdata" then
-    return World.show_error(value)
+  elseif type(value) == "table" or type(value) == "userdata" or type(value) == "string" then
+    return World.show_error(value) -- programs compute with numbers only
   end
   return tostring(value)
 end

@@ -1,0 +1,113 @@
+-- Faults that a hostile reader of the bindings once found; each test is one.
+
+local lh = require "loophost"
+local support = require "spec.support"
+
+local coroutine = lh.coroutine
+
+describe("A task whose coroutine is a script's", function()
+  it("keeps it from being closed before its first step", function()
+    support.run(function()
+      local body = coroutine.create(function() return 9 end)
+      local task = lh.create_task(body)
+      assert.is_false((lh.rawpcall(coroutine.close, body)))
+      assert.equal(9, lh.await(task))
+    end)
+  end)
+
+  it("cannot be resumed by the script while it waits", function()
+    support.run(function()
+      local body = coroutine.create(lh.sleep)
+      lh.create_task(body, 1)
+      lh.sleep(0)
+      assert.is_false((coroutine.resume(body)))
+      assert.is_false((lh.rawpcall(coroutine.close, body)))
+    end)
+  end)
+end)
+
+describe("Tasks that await each other in a circle", function()
+  it("can be cancelled", function()
+    support.run(function()
+      local a, b
+      a = lh.create_task(function() lh.await(b) end)
+      b = lh.create_task(function() lh.await(a) end)
+      lh.sleep(0.25)
+      assert.is_true(a:cancel())
+      lh.wait { a, b }
+      assert.is_true(a:cancelled())
+      assert.is_true(b:cancelled())
+    end)
+  end)
+end)
+
+describe("A finaliser", function()
+  it("may cancel a task whose loop is collected with it", function()
+    do
+      local Class = lh.EventLoop:subclass {
+        call_soon = function(self, ...) return lh.EventLoop.call_soon(self, ...) end,
+      }
+      local loop = Class { clock = "virtual" }
+      local task = loop:create_task(lh.sleep, 5)
+      local handle = loop:call_later(9, print)
+      loop:call_later(1, loop.stop, loop)
+      loop:run_forever()
+      setmetatable({}, { __gc = function()
+        task:cancel()
+        handle:cancel()
+      end })
+    end
+    collectgarbage()
+    collectgarbage()
+  end)
+end)
+
+describe("A callback", function()
+  it("with more arguments than can be kept is refused", function()
+    local loop = lh.new_event_loop { clock = "virtual" }
+    local many = {}
+    for i = 1, 70000 do many[i] = i end
+    local ok, err = lh.rawpcall(loop.call_soon, loop, print, table.unpack(many))
+    assert.is_false(ok)
+    assert.matches("too many arguments", err)
+    loop:close()
+  end)
+end)
+
+describe("A loop that overrides time()", function()
+  it("is asked for the time of a Sleep that is yielded", function()
+    local asked = 0
+    local Class = lh.EventLoop:subclass {
+      time = function(self)
+        asked = asked + 1
+        return lh.EventLoop.time(self)
+      end,
+    }
+    local loop = Class {}
+    loop:run_until_complete(function() lh.coroutine.yield(lh.Sleep(0.001)) end)
+    assert.is_true(asked > 0)
+    loop:close()
+  end)
+end)
+
+describe("A task that goes on swallowing cancellation", function()
+  it("is closed by force when its runner closes, and reported", function()
+    local reports = {}
+    local runner = lh.Runner { loop_factory = function()
+      local loop = lh.new_event_loop { clock = "virtual" }
+      loop:set_exception_handler(function(_, context) reports[#reports + 1] = context end)
+      return loop
+    end }
+    local task
+    runner:run(function()
+      task = lh.create_task(function()
+        while true do lh.rawpcall(lh.sleep, 1) end
+      end)
+      lh.sleep(0)
+    end)
+    runner:close()
+    assert.equal(1, #reports)
+    assert.matches("by force", reports[1].message)
+    assert.equal(task, reports[1].task)
+  end)
+end)
