@@ -32,6 +32,13 @@ static struct l_loop *push_running(lua_State *L, struct l_runtime *rt, const cha
     return loop;
 }
 
+/* is_numeric_address(text) -> boolean */
+static int is_numeric_address(lua_State *L) {
+    struct sockaddr_storage address;
+    lua_pushboolean(L, l_parse_address(luaL_checkstring(L, 1), 0, &address) > 0);
+    return 1;
+}
+
 /* ---- connecting ---- */
 
 /* arguments..., stream: the connection is there, or has failed */
@@ -232,10 +239,13 @@ void l_socket_open(lua_State *L, struct l_runtime *rt) {
                                        {NULL, NULL}};
     static const luaL_Reg metamethods[] = {
         {"__gc", listener_close}, {"__close", listener_close}, {NULL, NULL}};
-    static const luaL_Reg hooks[] = {
-        {"socket_connect", socket_connect}, {"socket_connect_unix", socket_connect_unix},
-        {"socket_listen", socket_listen},   {"socket_listen_unix", socket_listen_unix},
-        {"socketpair", socket_pair},        {NULL, NULL}};
+    static const luaL_Reg hooks[] = {{"is_numeric_address", is_numeric_address},
+                                     {"socket_connect", socket_connect},
+                                     {"socket_connect_unix", socket_connect_unix},
+                                     {"socket_listen", socket_listen},
+                                     {"socket_listen_unix", socket_listen_unix},
+                                     {"socketpair", socket_pair},
+                                     {NULL, NULL}};
     l_newtype(L, rt, L_LISTENER, "listener", methods);
     l_setfuncs(L, rt, metamethods);
     l_pushshared(L, rt, L_SHARED_HOOKS);

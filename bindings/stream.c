@@ -36,8 +36,8 @@ static ssize_t descriptor_read(struct l_stream *stream, void *buffer, size_t siz
     do {
         result = read(stream->fd, buffer, size);
     } while (result < 0 && errno == EINTR);
-    /* a socket that gives less than it could has no more: the next edge will tell */
-    if (result > 0 && (size_t)result < size && stream->is_socket) stream->readable = false;
+    /* less than it could give is no sign of a drained socket: its end may stand behind,
+     * and have come with the same edge */
     return answer(stream, result, NEEDS_READ);
 }
 
@@ -569,6 +569,10 @@ void l_stream_close(lua_State *L, struct l_stream *stream) {
     stop_watches(stream);
     stream->fd = -1;
     if (!stream->keep_fd) close(fd);
+    if (stream->loop->closed) { /* it has forgotten its tasks */
+        stream->reading = stream->writing = NULL;
+        return;
+    }
     wake_reader(L, stream);
     wake_writer(L, stream); /* who waits for a turn is woken by the one before */
 }

@@ -32,6 +32,7 @@ struct l_stream {
     struct watch reader, writer;
     struct l_task *reading;           /* the task that waits to read */
     struct l_task *writing;           /* the task that waits to write */
+    struct l_task *turn;              /* the task in the middle of a write, or NULL */
     struct handle_queue turns;        /* tasks that wait for another's write to end */
     char *buffer;                     /* inside the userdata that is user value L_STREAM_BUFFER */
     size_t start, end, capacity;      /* of the bytes in it that nobody has read */

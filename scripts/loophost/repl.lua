@@ -93,7 +93,8 @@ local function print_results(ok, ...)
       io.stderr:write("interrupted!\n")
     else
       local task = core.current_task()
-      core.print_main_error(err, core.story(task, core.take_traceback(), core.take_cause(err), true))
+      local traceback, cause = core.take_traceback(), core.take_cause(err)
+      core.print_main_error(err, core.story(task, traceback, cause, true))
     end
   elseif select("#", ...) > 0 then
     local printed, message = core.rawpcall(print, ...)

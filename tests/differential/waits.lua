@@ -7,7 +7,9 @@ local World = require "world"
 local now = require "now"
 
 local show, show_error = World.show, World.show_error
+-- With stock lua5.4 the globals are left alone; in the host these are the same.
 local pcall, xpcall, rawpcall = lh.pcall or pcall, lh.xpcall or xpcall, lh.rawpcall
+local coroutine = lh.coroutine or coroutine
 local waits = {}
 
 local function seconds(ms)
