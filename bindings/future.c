@@ -82,51 +82,43 @@ static void anchor_functions(lua_State *L, int index, struct l_future *future) {
     l_future_setextra(L, index, L_EXTRA_CALLBACKS);
 }
 
-/* The same for a loop with a call_soon of its own: that is called for each function, in
- * its place among the tasks that wait. */
-static void settle_by_method(lua_State *L, int index, struct l_future *future) {
-    struct handle *callback;
-    luaL_checkstack(L, LUA_MINSTACK, NULL);
-    l_future_getextra(L, index, L_EXTRA_CALLBACKS);
-    int list = lua_gettop(L);
-    lua_Integer next = 0;
-    future->functions = 0;
-    while ((callback = handle_pop(&future->callbacks)) != NULL) {
-        struct l_task *task = l_task_of(callback);
-        if (task != NULL) {
-            l_task_wake(L, task);
-        } else if (l_handle_of(callback) != NULL) {
-            lua_rawgeti(L, list, ++next);
-            lua_getiuservalue(L, index, L_FUTURE_LOOP);
-            lua_getfield(L, -1, "call_soon");
-            lua_insert(L, -2);
-            lua_getiuservalue(L, -3, 1);
-            lua_pushvalue(L, index);
-            lua_call(L, 3, 0);
-            lua_settop(L, list);
-        } else {
-            loop_call_soon(&future->loop->loop, callback);
-        }
-    }
-    lua_settop(L, list - 1);
+/* The same for one function, the i-th of the list, on a loop with a call_soon of its own. */
+static void call_soon_by_method(lua_State *L, int index, int list, lua_Integer i) {
+    lua_rawgeti(L, list, i);
+    lua_getiuservalue(L, index, L_FUTURE_LOOP);
+    lua_getfield(L, -1, "call_soon");
+    lua_insert(L, -2);
+    lua_getiuservalue(L, -3, 1);
+    lua_pushvalue(L, index);
+    lua_call(L, 3, 0);
+    lua_settop(L, list);
 }
 
 void l_future_settle(lua_State *L, int index, struct l_future *future, enum l_future_state state) {
     struct handle *callback;
+    lua_Integer called = 0;
+    int list = 0; /* of the functions, if they go through the loop's own call_soon */
+    index = lua_absindex(L, index);
     future->state = state;
     if (future->functions > 0 && (future->loop->overrides & L_OVERRIDE_CALL_SOON)) {
-        settle_by_method(L, lua_absindex(L, index), future);
-        return;
+        luaL_checkstack(L, LUA_MINSTACK, NULL);
+        l_future_getextra(L, index, L_EXTRA_CALLBACKS);
+        list = lua_gettop(L);
+        future->functions = 0;
+    } else {
+        anchor_functions(L, index, future);
     }
-    anchor_functions(L, lua_absindex(L, index), future);
     while ((callback = handle_pop(&future->callbacks)) != NULL) {
         struct l_task *task = l_task_of(callback);
         if (task != NULL) {
             l_task_wake(L, task);
+        } else if (list != 0 && l_handle_of(callback) != NULL) {
+            call_soon_by_method(L, index, list, ++called);
         } else {
             loop_call_soon(&future->loop->loop, callback);
         }
     }
+    if (list != 0) lua_settop(L, list - 1);
 }
 
 /* The error that the future at the index failed with will be reported, unless somebody
