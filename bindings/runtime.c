@@ -59,6 +59,7 @@ void l_newtype(lua_State *L, struct l_runtime *rt, enum l_type type, const char 
     l_setfuncs(L, rt, methods);
     lua_setfield(L, -2, "__index");
     rt->metatables[type] = lua_topointer(L, -1);
+    rt->type_names[type] = name;
     l_pushshared(L, rt, L_SHARED_TYPES);
     lua_pushvalue(L, -2);
     lua_rawseti(L, -2, (lua_Integer)type + 1);
@@ -84,31 +85,9 @@ void *l_test(lua_State *L, const struct l_runtime *rt, int index, enum l_type ty
     return metatable == rt->metatables[type] ? object : NULL;
 }
 
-static const char *type_name(enum l_type type) {
-    switch (type) {
-    case L_HANDLE: return "Handle";
-    case L_TIMER_HANDLE: return "TimerHandle";
-    case L_FUTURE: return "Future";
-    case L_TASK: return "Task";
-    case L_SLEEP: return "Sleep";
-    case L_STREAM: return "stream";
-    case L_LISTENER: return "listener";
-    case L_LOCK: return "Lock";
-    case L_EVENT: return "Event";
-    case L_CONDITION: return "Condition";
-    case L_SEMAPHORE: return "Semaphore";
-    case L_BOUNDED_SEMAPHORE: return "BoundedSemaphore";
-    case L_QUEUE: return "Queue";
-    case L_PRIORITY_QUEUE: return "PriorityQueue";
-    case L_LIFO_QUEUE: return "LifoQueue";
-    case L_TYPE_COUNT: break;
-    }
-    return "?";
-}
-
 void *l_check(lua_State *L, const struct l_runtime *rt, int index, enum l_type type) {
     void *object = l_test(L, rt, index, type);
-    if (object == NULL) l_type_error(L, index, type_name(type));
+    if (object == NULL) l_type_error(L, index, rt->type_names[type]);
     return object;
 }
 

@@ -45,6 +45,7 @@ struct l_runtime {
     unsigned immediate;     /* operations of this step that could have waited but did not */
     bool passing;           /* a wait is on its way up from `coroutine` to the step */
     const void *metatables[L_TYPE_COUNT];
+    const char *type_names[L_TYPE_COUNT];
     struct handle interrupt; /* cancels the main task; queued by a signal handler */
     volatile bool interrupted, interrupt_pending, interrupt_sent;
     bool context_set;            /* some ContextVar was ever set: see context.h */
@@ -65,8 +66,8 @@ struct l_runtime *l_runtime_open(lua_State *L);
 void l_setfuncs(lua_State *L, struct l_runtime *rt, const luaL_Reg *functions);
 void l_pushfunction(lua_State *L, struct l_runtime *rt, lua_CFunction function);
 
-/* Makes a metatable "loophost.<name>" with these methods under __index and leaves it
- * on top. */
+/* Makes a metatable "loophost.<name>", a literal, with these methods under __index and
+ * leaves it on top. */
 void l_newtype(lua_State *L, struct l_runtime *rt, enum l_type type, const char *name,
                const luaL_Reg *methods);
 

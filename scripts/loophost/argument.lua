@@ -55,4 +55,44 @@ function argument.body(value, arg, who, level)
   argument.mismatch(arg, who, "function", value, level + 1)
 end
 
+-- A table of options, or nil for none; an "integer" is one that is not negative.
+---@param known table<string, type> what each option must be
+---@return table
+function argument.options(opts, known, arg, who, level)
+  if opts == nil then return {} end
+  argument.optional(opts, "table", arg, who, level + 1)
+  for name, value in pairs(opts) do
+    local kind = known[name]
+    if not kind then
+      argument.fail(arg, who, ("no such option: %s"):format(tostring(name)), level + 1)
+    end
+    local right = type(value) == kind
+    if kind == "integer" then
+      local number = type(value) == "number" and math.tointeger(value)
+      right = number and number >= 0
+    end
+    if not right then
+      argument.fail(arg, who, ("invalid value of option '%s'"):format(name), level + 1)
+    end
+  end
+  return opts
+end
+
+function argument.text(value, arg, who, level)
+  if type(value) ~= "string" then argument.mismatch(arg, who, "string", value, level + 1) end
+end
+
+function argument.port(value, arg, who, level)
+  local port = type(value) == "number" and math.tointeger(value)
+  if not port then argument.mismatch(arg, who, "integer", value, level + 1) end
+  if port < 0 or port > 65535 then argument.fail(arg, who, "port out of range", level + 1) end
+end
+
+-- "file:line" of the caller at the level, which opens something: for the warning when it leaks.
+---@return string?
+function argument.place(level)
+  local info = debug.getinfo(level + 1, "Sl")
+  return info and info.currentline > 0 and ("%s:%d"):format(info.short_src, info.currentline) or nil
+end
+
 return argument

@@ -24,7 +24,8 @@ local FROM_MODULES = {
   timeout = "timeout timeout_at wait_for",
   taskgroup = "TaskGroup",
   barrier = "Barrier",
-  streams = "open_connection open_unix_connection start_server start_unix_server",
+  connect = "open_connection open_unix_connection",
+  server = "start_server start_unix_server",
   context = "ContextVar",
 }
 

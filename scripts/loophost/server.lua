@@ -1,111 +1,19 @@
--- streams.lua -- connections and servers: what is tried in which order, who runs the
--- handlers, and what becomes of their errors.
---
--- The sockets themselves are C's (bindings/socket.c) and know numeric addresses only.
+-- server.lua -- servers: who runs the handlers, and what becomes of their errors.
 
 local core = require "loophost.core"
 local argument = require "loophost.argument"
+local names = require "loophost.names"
+require "loophost.lines"
 
 local EventLoop = require("loophost.eventloop").EventLoop
+
+local server = {}
 
 local PAUSE = 0.1 -- seconds without accepting when descriptors have run out
 local OUT_OF_RESOURCES = { EMFILE = true, ENFILE = true, ENOBUFS = true, ENOMEM = true }
 
-local streams = {}
-
--- ---- arguments ----
-
-local CONNECTION_OPTIONS = { limit = true }
-local SERVER_OPTIONS = { limit = true, backlog = true, reuse_port = true }
-local UNIX_SERVER_OPTIONS = { limit = true, backlog = true, mode = true }
-
--- The options, checked; those that are numbers are not negative.
-local function check_options(opts, known, arg, who)
-  if opts == nil then return {} end
-  argument.optional(opts, "table", arg, who, 3)
-  for name, value in pairs(opts) do
-    if not known[name] then
-      argument.fail(arg, who, ("no such option: %s"):format(tostring(name)), 3)
-    end
-    local number = math.tointeger(value)
-    if name ~= "reuse_port" and not (number and number >= 0) then
-      argument.fail(arg, who, ("invalid value of option '%s'"):format(name), 3)
-    end
-  end
-  return opts
-end
-
-local function check_text(value, arg, who)
-  if type(value) ~= "string" then argument.mismatch(arg, who, "string", value, 3) end
-end
-
-local function check_port(value, arg, who)
-  local port = type(value) == "number" and math.tointeger(value)
-  if not port then argument.mismatch(arg, who, "integer", value, 3) end
-  if port < 0 or port > 65535 then argument.fail(arg, who, "port out of range", 3) end
-end
-
--- The numeric addresses of the host, or the three results of a failure.
-local function addresses(host)
-  if host == "localhost" then return { "127.0.0.1", "::1" } end
-  if core.is_numeric_address(host) then return { host } end
-  return nil, ("EAI_NONAME: %s: name not known"):format(host), "EAI_NONAME"
-end
-
--- "file:line" of the script that opens a stream, for the warning when it leaks.
-local function place(level)
-  local info = debug.getinfo(level + 1, "Sl")
-  return info and info.currentline > 0 and ("%s:%d"):format(info.short_src, info.currentline) or nil
-end
-
--- ---- connections ----
-
--- Connects to the Unix socket. As asyncio.open_unix_connection.
----@param path string abstract if it begins with a zero byte
----@param opts? { limit?: integer }
----@return loophost.Stream? stream
----@return string? message
----@return string? code
-function streams.open_unix_connection(path, opts)
-  check_text(path, 1, "open_unix_connection")
-  opts = check_options(opts, CONNECTION_OPTIONS, 2, "open_unix_connection")
-  return core.socket_connect_unix(path, opts.limit, place(2))
-end
-
--- Connects to the host: to the first of its addresses that answers. As asyncio.open_connection.
----@param host string
----@param port integer
----@param opts? { limit?: integer }
----@return loophost.Stream? stream
----@return string? message
----@return string? code
-function streams.open_connection(host, port, opts)
-  check_text(host, 1, "open_connection")
-  check_port(port, 2, "open_connection")
-  opts = check_options(opts, CONNECTION_OPTIONS, 3, "open_connection")
-  local list, message, code = addresses(host)
-  if not list then return nil, message, code end
-  local from = place(2)
-  for _, address in ipairs(list) do
-    local stream, text, name = core.socket_connect(address, port, opts.limit, from)
-    if stream then return stream end
-    if not message then message, code = text, name end -- the first address's failure
-  end
-  return nil, message, code
-end
-
--- Goes through the lines of the stream, as io.lines does; raises what readline fails with.
----@param format? "l"|"L"
----@return fun(): string?
-function core.stream_methods.lines(stream, format)
-  return function()
-    local line, message = stream:readline(format)
-    if line == nil and message ~= nil then error(message, 2) end
-    return line
-  end
-end
-
--- ---- servers ----
+local OPTIONS = { limit = "integer", backlog = "integer", reuse_port = "boolean" }
+local UNIX_OPTIONS = { limit = "integer", backlog = "integer", mode = "integer" }
 
 ---@class loophost.Server
 ---@field private loop loophost.EventLoop
@@ -190,17 +98,17 @@ end
 ---@return loophost.Server? server
 ---@return string? message
 ---@return string? code
-function streams.start_server(fn, host, port, opts)
+function server.start_server(fn, host, port, opts)
   argument.body(fn, 1, "start_server", 2)
-  check_text(host, 2, "start_server")
-  check_port(port, 3, "start_server")
-  opts = check_options(opts, SERVER_OPTIONS, 4, "start_server")
-  local list, message, code = addresses(host)
+  argument.text(host, 2, "start_server", 2)
+  argument.port(port, 3, "start_server", 2)
+  opts = argument.options(opts, OPTIONS, 4, "start_server", 2)
+  local list, message, code = names.addresses(host)
   if not list then return nil, message, code end
   local listener
   listener, message, code = core.socket_listen(list[1], port, opts.backlog, opts.reuse_port)
   if not listener then return nil, message, code end
-  return new_server(fn, listener, opts, place(2))
+  return new_server(fn, listener, opts, argument.place(2))
 end
 
 -- The same at the path of a Unix socket; a socket file there that nobody serves is replaced.
@@ -210,13 +118,13 @@ end
 ---@return loophost.Server? server
 ---@return string? message
 ---@return string? code
-function streams.start_unix_server(fn, path, opts)
+function server.start_unix_server(fn, path, opts)
   argument.body(fn, 1, "start_unix_server", 2)
-  check_text(path, 2, "start_unix_server")
-  opts = check_options(opts, UNIX_SERVER_OPTIONS, 3, "start_unix_server")
+  argument.text(path, 2, "start_unix_server", 2)
+  opts = argument.options(opts, UNIX_OPTIONS, 3, "start_unix_server", 2)
   local listener, message, code = core.socket_listen_unix(path, opts.backlog, opts.mode)
   if not listener then return nil, message, code end
-  return new_server(fn, listener, opts, place(2))
+  return new_server(fn, listener, opts, argument.place(2))
 end
 
 -- Accepts no more. The connections that are there go on.
@@ -262,4 +170,4 @@ function Server:__tostring()
   return ("<Server%s connections=%d>"):format(self.listener and "" or " closed", self.active)
 end
 
-return streams
+return server
