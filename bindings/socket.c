@@ -55,7 +55,7 @@ static int connected(lua_State *L, int status, lua_KContext stream_index) {
         struct sockaddr_storage peer;
         size = sizeof peer;
         if (getpeername(stream->fd, (struct sockaddr *)&peer, &size) < 0 && errno == ENOTCONN) {
-            stream->needs = 1 << POLL_WRITE;
+            stream->needs = L_NEEDS_WRITE;
             return l_stream_wait(L, stream, POLL_WRITE, stream_index, connected);
         }
     }
@@ -87,7 +87,7 @@ static int connect_to(lua_State *L, const struct sockaddr_storage *address, sock
     struct l_stream *stream =
         l_stream_new(L, rt, -1, loop, fd, (size_t)bytes, lua_isnil(L, limit + 1) ? 0 : limit + 1);
     if (result == 0) return 1;
-    stream->needs = 1 << POLL_WRITE;
+    stream->needs = L_NEEDS_WRITE;
     return l_stream_wait(L, stream, POLL_WRITE, lua_gettop(L), connected);
 }
 

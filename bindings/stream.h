@@ -15,8 +15,10 @@
 
 struct l_stream;
 
+enum { L_NEEDS_READ = 1 << POLL_READ, L_NEEDS_WRITE = 1 << POLL_WRITE };
+
 /* Each returns >= 0 or -errno; -EAGAIN after setting the stream's `needs` to the direction
- * (1 << POLL_READ, 1 << POLL_WRITE) that must be ready before it is tried again. */
+ * (L_NEEDS_READ, L_NEEDS_WRITE, or both) that must be ready before it is tried again. */
 struct l_channel {
     ssize_t (*read)(struct l_stream *stream, void *buffer, size_t size);
     ssize_t (*write)(struct l_stream *stream, const struct iovec *parts, int count);
@@ -75,7 +77,20 @@ void l_stream_close(lua_State *L, struct l_stream *stream);
 int l_stream_wait(lua_State *L, struct l_stream *stream, enum poll_direction direction,
                   lua_KContext context, lua_KFunction continuation);
 
+/* The task that may wait for the stream, or an error that says why `what` cannot wait. */
+struct l_task *l_stream_may_wait(lua_State *L, const struct l_stream *stream, const char *what);
+
+/* Whether this step has done enough without waiting, and can wait: a fast peer must not
+ * starve others. */
+bool l_stream_out_of_budget(lua_State *L, struct l_runtime *rt);
+
+/* Pushes the failure of an operation whose stream was closed while it waited; returns 3. */
+int l_stream_closed_meanwhile(lua_State *L);
+
 /* The plain channel: the descriptor itself. */
 extern const struct l_channel l_descriptor_channel;
+
+/* The methods, by what they do. */
+extern const luaL_Reg l_stream_read_methods[], l_stream_write_methods[];
 
 #endif

@@ -1,0 +1,280 @@
+/* stream_read.c -- bytes in: what a read asks for, and where the bytes are meanwhile.
+ *
+ * A read into an empty buffer goes to the runtime's scratch memory, and what it asked
+ * for is made into a Lua string right there: only a rest is ever copied to a buffer of
+ * the stream's own, and an idle stream has none. */
+#include "bindings/result.h"
+#include "bindings/stream.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the buffer ---- */
+
+static char *scratch_memory(lua_State *L, struct l_runtime *rt) {
+    if (rt->scratch != NULL) return rt->scratch;
+    l_pushshared(L, rt, L_SHARED_SCRATCH);
+    rt->scratch = lua_newuserdatauv(L, L_STREAM_CHUNK, 0);
+    lua_setfield(L, -2, "read_buffer");
+    lua_pop(L, 1);
+    return rt->scratch;
+}
+
+/* Makes room for `more` bytes behind those that are there; the stream is at index 1. */
+static void reserve(lua_State *L, struct l_stream *stream, size_t more) {
+    size_t length = stream->end - stream->start;
+    if (stream->capacity - stream->end >= more) return;
+    if (stream->capacity >= length + more && stream->start >= length) {
+        memcpy(stream->buffer, stream->buffer + stream->start, length);
+    } else {
+        size_t capacity =
+            stream->capacity * 2 > length + more ? stream->capacity * 2 : length + more;
+        char *buffer = lua_newuserdatauv(L, capacity, 0);
+        if (length > 0) memcpy(buffer, stream->buffer + stream->start, length);
+        lua_setiuservalue(L, 1, L_STREAM_BUFFER);
+        stream->buffer = buffer;
+        stream->capacity = capacity;
+    }
+    stream->start = 0;
+    stream->end = length;
+}
+
+static void release_if_empty(lua_State *L, struct l_stream *stream) {
+    if (stream->start < stream->end || stream->capacity == 0) return;
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, L_STREAM_BUFFER);
+    stream->buffer = NULL;
+    stream->start = stream->end = stream->capacity = 0;
+}
+
+/* ---- reading ---- */
+
+enum read_mode { READ_SOME, READ_ALL, READ_LINE, READ_LINE_KEEP, READ_EXACTLY, READ_UNTIL };
+
+/* What a read has before it: its bytes, wherever they are. */
+struct view {
+    const char *data;
+    size_t length;
+    size_t consumed;
+};
+
+static int too_long(lua_State *L, size_t limit) {
+    char text[96];
+    snprintf(text, sizeof text, "the limit of %zu bytes is reached before the separator", limit);
+    return l_push_failure(L, "EMSGSIZE", text);
+}
+
+static int take(lua_State *L, struct view *view, size_t length, size_t consumed) {
+    lua_pushlstring(L, view->data, length);
+    view->consumed = consumed;
+    return 1;
+}
+
+/* Up to a separator; `extra` bytes of it belong to the result. */
+static int take_until(lua_State *L, const struct l_stream *stream, struct view *view,
+                      enum read_mode mode) {
+    size_t size = 1;
+    const char *separator = mode == READ_UNTIL ? lua_tolstring(L, 2, &size) : "\n";
+    const char *found = view->length > 0 ? memmem(view->data, view->length, separator, size) : NULL;
+    if (found == NULL) {
+        if (view->length >= stream->limit + size) return too_long(L, stream->limit);
+        if (!stream->eof) return 0;
+        if (view->length == 0 && mode != READ_UNTIL) {
+            lua_pushnil(L);
+            return 1;
+        }
+        if (mode != READ_UNTIL) return take(L, view, view->length, view->length);
+        l_push_failure(L, "EOF", "the stream ended before the separator");
+        return 3 + take(L, view, view->length, view->length);
+    }
+    size_t length = (size_t)(found - view->data);
+    if (length > stream->limit) return too_long(L, stream->limit);
+    if (mode != READ_LINE) return take(L, view, length + size, length + size);
+    size_t line = length > 0 && view->data[length - 1] == '\r' ? length - 1 : length;
+    return take(L, view, line, length + size);
+}
+
+/* Pushes what the read asked for if the view has it; the number of results, or 0. */
+static int satisfy(lua_State *L, const struct l_stream *stream, struct view *view,
+                   enum read_mode mode) {
+    switch (mode) {
+    case READ_SOME: {
+        size_t wanted = (size_t)lua_tointeger(L, 2);
+        if (view->length == 0 && wanted > 0) {
+            if (!stream->eof) return 0;
+            lua_pushnil(L);
+            return 1;
+        }
+        size_t length = view->length < wanted ? view->length : wanted;
+        return take(L, view, length, length);
+    }
+    case READ_ALL: return stream->eof ? take(L, view, view->length, view->length) : 0;
+    case READ_EXACTLY: {
+        size_t wanted = (size_t)lua_tointeger(L, 2);
+        if (view->length >= wanted) return take(L, view, wanted, wanted);
+        if (!stream->eof) return 0;
+        l_push_failure(L, "EOF", "the stream ended before enough bytes had come");
+        return 3 + take(L, view, view->length, view->length);
+    }
+    case READ_LINE:
+    case READ_LINE_KEEP:
+    case READ_UNTIL: return take_until(L, stream, view, mode);
+    }
+    return 0;
+}
+
+/* How much to ask the kernel for. */
+static size_t chunk_size(lua_State *L, const struct l_stream *stream, enum read_mode mode) {
+    size_t have = stream->end - stream->start;
+    if (mode == READ_EXACTLY && have > L_STREAM_CHUNK) {
+        size_t missing = (size_t)lua_tointeger(L, 2) - have;
+        return missing < have ? missing : have; /* not all at once: the peer may have lied */
+    }
+    return have == 0 || mode == READ_ALL || have >= L_STREAM_CHUNK ? L_STREAM_CHUNK
+                                                                   : L_STREAM_CHUNK / 8;
+}
+
+/* Gets more bytes; satisfies the read from them.  The number of results, 0 to go on, or
+ * -errno. */
+static int read_more(lua_State *L, struct l_stream *stream, enum read_mode mode) {
+    size_t size = chunk_size(L, stream, mode);
+    bool direct = stream->start == stream->end && size <= L_STREAM_CHUNK;
+    char *target;
+    if (direct) {
+        target = scratch_memory(L, stream->rt);
+        if (mode == READ_SOME && (size_t)lua_tointeger(L, 2) < size) {
+            size = (size_t)lua_tointeger(L, 2);
+        }
+    } else {
+        reserve(L, stream, size);
+        target = stream->buffer + stream->end;
+    }
+    ssize_t got = stream->channel->read(stream, target, size);
+    if (got < 0) return (int)got;
+    if (got == 0) stream->eof = true;
+    if (!direct) {
+        stream->end += (size_t)got;
+        return 0;
+    }
+    struct view view = {target, (size_t)got, 0};
+    int results = satisfy(L, stream, &view, mode);
+    size_t rest = view.length - view.consumed;
+    if (rest > 0) {
+        reserve(L, stream, rest);
+        memcpy(stream->buffer, target + view.consumed, rest);
+        stream->end = rest;
+    }
+    return results;
+}
+
+static int read_step(lua_State *L, struct l_stream *stream, enum read_mode mode);
+
+static int read_again(lua_State *L, int status, lua_KContext context) {
+    struct l_stream *stream = lua_touserdata(L, 1);
+    (void)status;
+    stream->busy_reading = false;
+    l_task_resumed(L, stream->rt);
+    if (stream->fd < 0) return l_stream_closed_meanwhile(L);
+    return read_step(L, stream, (enum read_mode)context);
+}
+
+static int read_next_turn(lua_State *L, struct l_stream *stream, enum read_mode mode) {
+    struct l_task *task = l_stream_may_wait(L, stream, "read");
+    stream->busy_reading = true;
+    return l_task_wait_k(L, task, NULL, NULL, mode, read_again);
+}
+
+static int read_step(lua_State *L, struct l_stream *stream, enum read_mode mode) {
+    for (;;) {
+        struct view view = {stream->buffer + stream->start, stream->end - stream->start, 0};
+        if (view.length > 0 || stream->eof) {
+            int results = satisfy(L, stream, &view, mode);
+            stream->start += view.consumed;
+            release_if_empty(L, stream);
+            if (results > 0) return results;
+        }
+        stream->needs = L_NEEDS_READ;
+        int result = stream->readable || !stream->pollable ? read_more(L, stream, mode) : -EAGAIN;
+        if (result > 0) return result;
+        if (result == -EAGAIN) {
+            l_stream_may_wait(L, stream, "read");
+            stream->busy_reading = true;
+            return l_stream_wait(L, stream, POLL_READ, mode, read_again);
+        }
+        if (result < 0) return l_push_errno(L, -result);
+        if (l_stream_out_of_budget(L, stream->rt)) return read_next_turn(L, stream, mode);
+    }
+}
+
+static int read_mode(lua_State *L, struct l_stream *stream, enum read_mode mode) {
+    if (stream->busy_reading) {
+        return luaL_error(L, "another task is already reading from this stream");
+    }
+    if (l_stream_out_of_budget(L, stream->rt)) return read_next_turn(L, stream, mode);
+    return read_step(L, stream, mode);
+}
+
+static lua_Integer check_size(lua_State *L, int arg, lua_Integer otherwise) {
+    lua_Integer size = luaL_optinteger(L, arg, otherwise);
+    luaL_argcheck(L, size >= 0 && size < (lua_Integer)PTRDIFF_MAX / 2, arg,
+                  "number of bytes out of range");
+    return size;
+}
+
+static int stream_read(lua_State *L) {
+    struct l_stream *stream = l_stream_check_open(L, 1);
+    lua_settop(L, 2);
+    if (lua_type(L, 2) == LUA_TSTRING && !lua_isnumber(L, 2)) {
+        const char *format = lua_tostring(L, 2);
+        if (format[0] == '*') format++;
+        switch (format[0]) {
+        case 'a': return read_mode(L, stream, READ_ALL);
+        case 'l': return read_mode(L, stream, READ_LINE);
+        case 'L': return read_mode(L, stream, READ_LINE_KEEP);
+        default: return luaL_argerror(L, 2, "invalid format");
+        }
+    }
+    lua_Integer size = check_size(L, 2, L_STREAM_CHUNK);
+    if (size == 0) { /* for the kernel that would be the end of the stream */
+        lua_pushliteral(L, "");
+        return 1;
+    }
+    lua_pushinteger(L, size);
+    lua_replace(L, 2);
+    return read_mode(L, stream, READ_SOME);
+}
+
+static int stream_readline(lua_State *L) {
+    static const char *const formats[] = {"l", "L", NULL};
+    struct l_stream *stream = l_stream_check_open(L, 1);
+    int format = luaL_checkoption(L, 2, "l", formats);
+    lua_settop(L, 1);
+    return read_mode(L, stream, format == 0 ? READ_LINE : READ_LINE_KEEP);
+}
+
+static int stream_readexactly(lua_State *L) {
+    struct l_stream *stream = l_stream_check_open(L, 1);
+    luaL_checkinteger(L, 2);
+    lua_settop(L, 2);
+    if (check_size(L, 2, 0) == 0) {
+        lua_pushliteral(L, "");
+        return 1;
+    }
+    return read_mode(L, stream, READ_EXACTLY);
+}
+
+static int stream_readuntil(lua_State *L) {
+    struct l_stream *stream = l_stream_check_open(L, 1);
+    size_t length;
+    luaL_checklstring(L, 2, &length);
+    luaL_argcheck(L, length > 0, 2, "separator must not be empty");
+    lua_settop(L, 2);
+    return read_mode(L, stream, READ_UNTIL);
+}
+
+const luaL_Reg l_stream_read_methods[] = {{"read", stream_read},
+                                          {"readline", stream_readline},
+                                          {"readexactly", stream_readexactly},
+                                          {"readuntil", stream_readuntil},
+                                          {NULL, NULL}};
