@@ -1,7 +1,6 @@
 -- The tour that `make run` takes: tasks, timers, a timeout, a pipe, a socket and a signal,
 -- all in one loop.
 local lh = require "loophost"
-local socket = require "socket"
 local loop = lh.get_event_loop()
 local began = loop:time()
 
@@ -28,19 +27,10 @@ local function readable(descriptor)
   lh.await(future)
 end
 
-local function echo_server(server)
-  readable(server)
-  local peer = server:accept()
-  readable(peer)
-  peer:send("echo: " .. peer:receive("*l") .. "\n")
-  peer:close()
-  server:close()
-end
-
 say("two tasks count at the same time:")
 local results = lh.gather(
   function() return count("fast", 0.010, 4) end,
-  function() return count("slow", 0.025, 2) end)
+  function() return count("slow", 0.200, 1) end)
 say(results[1], "|", results[2])
 
 local ok, err = pcall(lh.wait_for, function() lh.sleep(60) end, 0.02)
@@ -51,14 +41,15 @@ readable(pipe)
 say("from a pipe:", pipe:read("l"))
 pipe:close()
 
-local server = assert(socket.bind("127.0.0.1", 0))
-lh.create_task(echo_server, server)
-local host, port = server:getsockname()
-local client = assert(socket.connect(host, port))
-client:send("hello\n")
-readable(client)
-say("from a socket:", client:receive("*l"))
+local server = assert(lh.start_server(function(stream)
+  for line in stream:lines() do stream:write("echo: ", line, "\n") end
+  stream:close()
+end, "127.0.0.1", 0))
+local client = assert(lh.open_connection(server:getsockname()))
+client:write "hello\n"
+say("from a server:", client:readline())
 client:close()
+server:close()
 
 local signalled = loop:create_future()
 loop:add_signal_handler("SIGUSR1", function() signalled:set_result("SIGUSR1") end)
