@@ -90,6 +90,14 @@ void l_loop_push_future(lua_State *L, int loop_index, struct l_loop *loop);
  * stopped; raises what the core cannot go on with.  For run_forever and the host. */
 void l_loop_run_until(lua_State *L, struct l_loop *loop, bool (*done)(struct l_loop *loop));
 
+/* The methods of the same names. */
+int l_loop_run_forever(lua_State *L);
+int l_loop_run_once(lua_State *L);
+int l_loop_run_until_complete(lua_State *L);
+
+/* For a new loop: prepares what stops it when run_until_complete's future is done. */
+void l_loop_init_until(struct l_loop *loop);
+
 /* Pushes the loop of this address. */
 void l_loop_push(lua_State *L, struct l_loop *loop);
 

@@ -54,7 +54,11 @@ enum {
     L_TASK_USERVALUES = L_TASK_CREATOR,
 };
 
-void l_task_open(lua_State *L, struct l_runtime *rt);
+/* The word of a coroutine's own that its extra space holds: see task.c. */
+enum { L_OWNER_WAITS_INSIDE = 1, L_OWNER_DONE = 2 };
+static inline uintptr_t *l_task_owner(lua_State *coroutine) {
+    return lua_getextraspace(coroutine);
+}
 
 /* Makes a task of the function or coroutine at `first` and the arguments above it,
  * which it replaces; says that the function at level `caller` of the stack created it.
@@ -64,6 +68,10 @@ struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int cal
 /* Puts the task on top on the open loop at the index.  A new one begins in the next
  * turn; the main task, which runs already, is from now on woken by that loop. */
 void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_loop *loop);
+
+/* The body has failed with the error on top; the task is at index 1.  Keeps the error and
+ * its story: the traceback, who awaited it, where it was created. */
+void l_task_keep_failure(lua_State *L, struct l_task *task);
 
 /* How a body ends, with its results or its error above index 2: for the one body that is
  * not called by the usual function (main_task.c).  task, message handler, ... */
@@ -103,6 +111,12 @@ bool l_task_awaits_future(const struct l_task *task);
 static inline void l_task_leave_line(struct l_task *task) {
     if (handle_queued(&task->place)) handle_unlink(&task->place);
 }
+
+/* The step, and putting it into the loop for the next turn; on a loop that overrides
+ * call_soon, that is this function of the task: task -> loop:call_soon(step). */
+void l_task_step(struct handle *handle);
+void l_task_schedule(lua_State *L, struct l_task *task);
+int l_task_call_method(lua_State *L);
 
 /* Ends the task's wait and schedules its step.  Never raises. */
 void l_task_wake(lua_State *L, struct l_task *task);

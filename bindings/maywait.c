@@ -1,0 +1,73 @@
+/* maywait.c -- whether a function may wait where it was called, and why not. */
+#include "bindings/task.h"
+
+#include <string.h>
+
+/* The name, as tracebacks give it, of the function at the level. */
+static const char *function_name(lua_State *L, int level) {
+    luaL_traceback(L, L, NULL, level);
+    const char *name = luaL_gsub(L, lua_tostring(L, -1), "stack traceback:\n\t[C]: in ", "");
+    return lua_pushlstring(L, name, strcspn(name, "\n"));
+}
+
+/* What keeps the coroutine from being suspended: a metamethod, or the innermost C
+ * function but for pcall and its like, which do not mind. */
+static const char *culprit(lua_State *L) {
+    lua_Debug info;
+    for (int level = 1; lua_getstack(L, level, &info); level++) {
+        lua_getinfo(L, "Sn", &info);
+        if (info.namewhat[0] == 'm' && info.name != NULL) {
+            return lua_pushfstring(L, "metamethod '%s'", info.name);
+        }
+        if (info.what[0] != 'C') continue;
+        const char *name = function_name(L, level);
+        if (strstr(name, "pcall'") == NULL) return name;
+    }
+    return "a C function";
+}
+
+/* The main task waits while no loop runs yet: from now on it belongs to this loop, or if
+ * NULL to the current one, which the host will run. */
+static void put_main_on_loop(lua_State *L, struct l_task *task, struct l_loop *loop) {
+    int top = lua_gettop(L);
+    if (loop != NULL) {
+        l_loop_push(L, loop);
+    } else {
+        l_loop_push_current(L, task->future.rt);
+    }
+    loop = l_loop_check_open(L, top + 1);
+    if (task->future.loop != loop) {
+        if (task->future.loop != NULL) {
+            l_loop_push(L, task->future.loop);
+            l_unanchor_at(L, top + 2, task->future.loop, task->slot);
+            task->future.loop->tasks--;
+        }
+        l_task_push(L, task);
+        l_task_attach(L, task, top + 1, loop);
+    }
+    lua_settop(L, top);
+}
+
+void l_task_bind_main(lua_State *L, struct l_task *task) {
+    if (task->future.loop == NULL) put_main_on_loop(L, task, NULL);
+}
+
+struct l_task *l_task_may_wait(lua_State *L, struct l_runtime *rt, const char *what,
+                               struct l_loop *loop) {
+    struct l_task *task = rt->current;
+    if (task == NULL) {
+        luaL_error(L, "%s: only a task can wait, and none is running here", what);
+        return NULL;
+    }
+    if (!lua_isyieldable(L)) {
+        luaL_error(L, "%s: cannot wait inside %s, which cannot be suspended", what, culprit(L));
+    }
+    if (L != rt->coroutine) {
+        luaL_error(L,
+                   "%s: cannot wait inside a coroutine that was resumed in a function which "
+                   "cannot be suspended, or by other means than loophost's coroutine library",
+                   what);
+    }
+    if (task == rt->main && rt->running == NULL) put_main_on_loop(L, task, loop);
+    return task;
+}

@@ -1,0 +1,13 @@
+/* overrides.h -- what a loop overrides of the methods that the runtime itself uses. */
+#ifndef LOOPHOST_L_OVERRIDES_H
+#define LOOPHOST_L_OVERRIDES_H
+
+#include "bindings/loop.h"
+
+/* Reads off what the loop at the index overrides. */
+void l_overrides_refresh(lua_State *L, int index, struct l_loop *loop);
+
+/* Reads the loop's slow_callback_duration; what is no number of seconds is "never". */
+void l_overrides_refresh_slow(lua_State *L, int index, struct l_loop *loop);
+
+#endif

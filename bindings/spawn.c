@@ -1,0 +1,170 @@
+/* spawn.c -- how a task begins: its coroutine, its body, its loop.
+ *
+ * The coroutine of a task runs task_main, which calls the body inside a lua_pcallk: an
+ * error that leaves a coroutine without one would not run its <close> variables. */
+#include "bindings/context.h"
+#include "bindings/error.h"
+#include "bindings/handle.h"
+#include "bindings/task.h"
+
+#include <string.h>
+
+/* ---- the body ---- */
+
+void l_task_keep_failure(lua_State *L, struct l_task *task) {
+    struct l_runtime *rt = task->future.rt;
+    int error = lua_gettop(L);
+    lua_pushvalue(L, error);
+    lua_setiuservalue(L, 1, L_FUTURE_RESULT);
+    task->outcome = l_is_cancelled(L, rt, error) ? L_CANCELLED : L_FAILED;
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    l_pushhook(L, rt, "story");
+    lua_pushvalue(L, 1);
+    l_take_traceback(L, rt);
+    l_take_cause(L, rt, error);
+    lua_pushboolean(L, task->outcome == L_FAILED);
+    lua_call(L, 4, 1);
+    l_future_setextra(L, 1, L_EXTRA_STORY);
+    if (task->outcome == L_FAILED) l_future_guard(L, 1, &task->future);
+}
+
+int l_task_body_done(lua_State *L, int status, lua_KContext context) {
+    struct l_task *task = lua_touserdata(L, 1);
+    (void)context;
+    if (task->must_cancel && (status == LUA_OK || status == LUA_YIELD)) {
+        task->outcome = L_CANCELLED; /* too late to raise it; its message is kept */
+    } else if (status == LUA_OK || status == LUA_YIELD) {
+        task->outcome = L_FINISHED;
+        l_future_store_results(L, 1, &task->future, lua_gettop(L) - 2);
+    } else {
+        l_task_keep_failure(L, task);
+    }
+    return 0;
+}
+
+static int body_error(lua_State *L) {
+    struct l_task *task = (struct l_task *)*l_task_owner(L); /* NOLINT(performance-no-int-to-ptr) */
+    lua_settop(L, 1);
+    l_keep_traceback(L, task->future.rt);
+    return 1;
+}
+
+/* task, message handler, body, arguments */
+static int task_main(lua_State *L) {
+    int status = lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, 0, l_task_body_done);
+    return l_task_body_done(L, status, 0);
+}
+
+/* ---- making ---- */
+
+/* Makes the thing at the index, a function or a coroutine, into the body of a coroutine
+ * and leaves that on top. */
+static lua_State *push_coroutine(lua_State *L, struct l_runtime *rt, int index) {
+    lua_Debug info;
+    lua_State *coroutine = lua_tothread(L, index);
+    if (coroutine == NULL) {
+        if (lua_type(L, index) != LUA_TFUNCTION) {
+            if (luaL_getmetafield(L, index, "__call") == LUA_TNIL) {
+                l_type_error(L, index, "function or coroutine");
+            }
+            lua_pop(L, 1);
+        }
+        coroutine = lua_newthread(L);
+        lua_pushvalue(L, index);
+        lua_xmove(L, coroutine, 1);
+        return coroutine;
+    }
+    luaL_argcheck(L, !l_task_owns(coroutine), index, "coroutine belongs to a task already");
+    if (lua_status(coroutine) == LUA_YIELD) { /* begun: a new one resumes it to its end */
+        coroutine = lua_newthread(L);
+        l_pushhook(L, rt, "drive");
+        lua_pushvalue(L, index);
+        lua_xmove(L, coroutine, 2);
+        return coroutine;
+    }
+    luaL_argcheck(L, coroutine != L && lua_getstack(coroutine, 0, &info) == 0, index,
+                  "coroutine is running");
+    luaL_argcheck(L, lua_status(coroutine) == LUA_OK && lua_gettop(coroutine) > 0, index,
+                  "coroutine is dead");
+    lua_pushvalue(L, index);
+    return coroutine;
+}
+
+/* The creator is the script's function nearest to the level, not the library's. */
+static void note_creator(lua_State *L, int index, struct l_task *task, int level) {
+    lua_Debug info;
+    do {
+        if (!lua_getstack(L, level++, &info)) return;
+        lua_getinfo(L, "Sl", &info);
+    } while (info.currentline < 0 || strncmp(info.source, "@loophost/", 10) == 0);
+    lua_getinfo(L, "f", &info);
+    task->created_line = info.currentline;
+    lua_setiuservalue(L, index, L_TASK_CREATOR);
+}
+
+struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int caller) {
+    int arguments = lua_gettop(L) - first;
+    luaL_checkany(L, first);
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    lua_State *coroutine = push_coroutine(L, rt, first);
+    struct l_task *task = l_newobject(L, rt, L_TASK, sizeof *task, L_TASK_USERVALUES);
+    task->future.rt = rt;
+    task->future.is_task = true;
+    handle_queue_init(&task->future.callbacks);
+    timer_init(&task->timer, l_task_step);
+    task->number = (unsigned)++rt->tasks_named;
+    note_creator(L, lua_gettop(L), task, caller);
+    lua_insert(L, first); /* task, body, arguments, coroutine */
+    lua_setiuservalue(L, first, L_TASK_COROUTINE);
+    task->coroutine = coroutine;
+    if (!lua_checkstack(coroutine, arguments + LUA_MINSTACK)) luaL_error(L, "too many arguments");
+    *l_task_owner(coroutine) = (uintptr_t)task;
+    lua_pushcfunction(coroutine, task_main);
+    lua_pushvalue(L, first);
+    lua_xmove(L, coroutine, 1);
+    lua_pushcfunction(coroutine, body_error);
+    lua_rotate(coroutine, 1, 3); /* under the body */
+    lua_xmove(L, coroutine, arguments);
+    lua_settop(L, first);
+    if (rt->context_set) {
+        l_context_push(L, rt);
+        l_future_setextra(L, first, L_EXTRA_CONTEXT);
+    }
+    return task;
+}
+
+void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_loop *loop) {
+    loop_index = lua_absindex(L, loop_index);
+    task->slot = l_anchor(L, loop_index, loop);
+    task->future.loop = loop;
+    lua_pushvalue(L, loop_index);
+    lua_setiuservalue(L, -2, L_FUTURE_LOOP);
+    loop->tasks++;
+    loop->loop.metrics.tasks_created++;
+    if (task->started) return;
+    if ((loop->overrides & (L_OVERRIDE_CALL_SOON | L_OVERRIDE_CALL_PRIORITY)) == 0) {
+        l_task_schedule(L, task);
+        return;
+    }
+    task->by_method = true;
+    lua_pushcfunction(L, l_task_call_method);
+    lua_pushvalue(L, -2);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) { /* as if there had been no task */
+        loop->tasks--;
+        task->by_method = false;
+        l_unanchor_at(L, loop_index, loop, task->slot);
+        lua_error(L);
+    }
+}
+
+void l_task_detach(struct l_task *task) {
+    if (timer_started(&task->timer)) {
+        struct loop *loop = &task->future.loop->loop;
+        bool sleeping = task->wait == &l_sleep_wait;
+        pqueue_remove(sleeping ? &loop->timers : &loop->priority, &task->timer.node);
+    }
+    if (handle_queued(&task->timer.handle)) handle_unlink(&task->timer.handle);
+    l_task_leave_line(task);
+    task->by_method = false;
+    if (task == task->future.rt->main) task->future.loop = NULL;
+}
