@@ -5,6 +5,7 @@
  * method call on a plain loop is two table look-ups, and what a loop overrides can be
  * read off by comparing its methods with the base's. */
 #include "bindings/handle.h"
+#include "bindings/job.h"
 #include "bindings/overrides.h"
 #include "bindings/task.h"
 
@@ -90,7 +91,9 @@ static void close_loop(lua_State *L, struct l_loop *loop) {
         if (handle_queued(&loop->until[i].handle)) handle_unlink(&loop->until[i].handle);
     }
     loop->loop.now_ns = clock_now(&loop->loop.clock);
+    l_job_loop_closing(loop);
     loop_close(&loop->loop);
+    l_job_loop_closed(L, loop);
 }
 
 static int l_loop_close(lua_State *L) {

@@ -16,6 +16,7 @@
 
 struct l_loop;
 struct l_task;
+struct threadpool;
 
 enum l_type {
     L_HANDLE,
@@ -25,6 +26,7 @@ enum l_type {
     L_SLEEP,
     L_STREAM,
     L_LISTENER,
+    L_FILE,
     L_LOCK,
     L_EVENT,
     L_CONDITION,
@@ -35,6 +37,9 @@ enum l_type {
     L_LIFO_QUEUE,
     L_TYPE_COUNT,
 };
+
+/* Pools of threads: see job.h. */
+enum l_pool { L_POOL_FILES, L_POOL_WORKERS, L_POOL_COUNT };
 
 struct l_runtime {
     struct l_task *current; /* the task whose step runs, or NULL */
@@ -48,10 +53,12 @@ struct l_runtime {
     const char *type_names[L_TYPE_COUNT];
     struct handle interrupt; /* cancels the main task; queued by a signal handler */
     volatile bool interrupted, interrupt_pending, interrupt_sent;
-    bool context_set;            /* some ContextVar was ever set: see context.h */
-    lua_CFunction traceback;     /* debug.traceback */
-    lua_Integer tasks_named;     /* so far, as Task-N */
-    const void *cancelled_error; /* the metatable of CancelledError */
+    bool context_set;                       /* some ContextVar was ever set: see context.h */
+    struct threadpool *pools[L_POOL_COUNT]; /* made when first needed */
+    struct handle_queue jobs;               /* under way in them */
+    lua_CFunction traceback;                /* debug.traceback */
+    lua_Integer tasks_named;                /* so far, as Task-N */
+    const void *cancelled_error;            /* the metatable of CancelledError */
 };
 
 /* The runtime of the running C function. */
@@ -92,6 +99,7 @@ enum l_shared {
     L_SHARED_ERRORS,  /* error classes by name */
     L_SHARED_LOOPS,   /* loops by address, weakly */
     L_SHARED_SCRATCH, /* the traceback of the last error, the main task, ... */
+    L_SHARED_JOBS,    /* what threads work on, by the job's address */
     L_SHARED_COUNT,
 };
 void l_pushshared(lua_State *L, struct l_runtime *rt, enum l_shared which);

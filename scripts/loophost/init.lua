@@ -26,6 +26,7 @@ local FROM_MODULES = {
   barrier = "Barrier",
   connect = "open_connection open_unix_connection",
   server = "start_server start_unix_server",
+  file = "open_file",
   context = "ContextVar",
 }
 
