@@ -1,45 +1,84 @@
-/* channel.c -- the plain channel: where a stream meets its descriptor. */
+/* channel.c -- the plain channel: where a stream meets its descriptor.
+ *
+ * The descriptor is watched by edges, so what a call meets is remembered until the next
+ * edge: the one that finds a socket empty or full need not be made.  A socket of ours is
+ * empty already when it gives less than was asked for, unless its end or urgent bytes
+ * stand behind.  Those that stood there when the last edge was told came with it
+ * (`end_seen`); those that came later bring an edge of their own. */
 #include "bindings/stream.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-static ssize_t answer(struct l_stream *stream, ssize_t result, unsigned needs) {
-    if (result >= 0) return result;
-    if (errno != EAGAIN) return -errno;
-    stream->needs = needs;
-    return -EAGAIN;
+/* A read of a Unix socket ends at descriptors that came with the bytes.  We take none,
+ * and the kernel then says that it cut them off: more may stand behind. */
+static ssize_t read_unix(struct l_stream *stream, void *buffer, size_t size, bool *stopped) {
+    struct iovec part = {buffer, size};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    ssize_t result = recvmsg(stream->fd, &message, 0);
+    *stopped = (message.msg_flags & MSG_CTRUNC) != 0;
+    return result;
 }
 
 static ssize_t descriptor_read(struct l_stream *stream, void *buffer, size_t size) {
+    bool stopped = stream->kind < L_DESCRIPTOR_TCP || stream->end_seen;
     ssize_t result;
     do {
-        result = read(stream->fd, buffer, size);
+        switch (stream->kind) {
+        case L_DESCRIPTOR_TCP: result = recv(stream->fd, buffer, size, 0); break;
+        case L_DESCRIPTOR_UNIX:
+            result = read_unix(stream, buffer, size, &stopped);
+            stopped |= stream->end_seen;
+            break;
+        case L_DESCRIPTOR_ANY:
+        case L_DESCRIPTOR_SOCKET: result = read(stream->fd, buffer, size); break;
+        }
     } while (result < 0 && errno == EINTR);
-    /* less than it could give is no sign of a drained socket: its end may stand behind,
-     * and have come with the same edge */
-    return answer(stream, result, L_NEEDS_READ);
+    if (result < 0) {
+        stream->needs = L_NEEDS_READ;
+        return -errno;
+    }
+    if ((size_t)result < size && !stopped) stream->readable = false;
+    return result;
+}
+
+static size_t size_of(const struct iovec *parts, int count) {
+    size_t size = 0;
+    for (int i = 0; i < count; i++) size += parts[i].iov_len;
+    return size;
+}
+
+static ssize_t write_parts(struct l_stream *stream, const struct iovec *parts, int count) {
+    if (stream->kind == L_DESCRIPTOR_ANY) {
+        return count == 1 ? write(stream->fd, parts->iov_base, parts->iov_len)
+                          : writev(stream->fd, parts, count);
+    }
+    if (count == 1) return send(stream->fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL);
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts,
+                             .msg_iovlen = (size_t)count};
+    return sendmsg(stream->fd, &message, MSG_NOSIGNAL);
 }
 
 static ssize_t descriptor_write(struct l_stream *stream, const struct iovec *parts, int count) {
     ssize_t result;
     do {
-        if (stream->is_socket) {
-            struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts,
-                                     .msg_iovlen = (size_t)count};
-            result = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
-        } else {
-            result = writev(stream->fd, parts, count);
-        }
+        result = write_parts(stream, parts, count);
     } while (result < 0 && errno == EINTR);
-    return answer(stream, result, L_NEEDS_WRITE);
+    if (result < 0) {
+        stream->needs = L_NEEDS_WRITE;
+        return -errno;
+    }
+    if (stream->kind == L_DESCRIPTOR_TCP && (size_t)result < size_of(parts, count)) {
+        stream->writable = false;
+    }
+    return result;
 }
 
 static ssize_t descriptor_write_eof(struct l_stream *stream) {
-    if (!stream->is_socket) return 0; /* a pipe ends when it is closed */
+    if (stream->kind == L_DESCRIPTOR_ANY) return 0; /* a pipe ends when it is closed */
     return shutdown(stream->fd, SHUT_WR) < 0 ? -errno : 0;
 }
 
-const struct l_channel l_descriptor_channel = {descriptor_read, descriptor_write,
-                                               descriptor_write_eof, NULL};
+const struct l_channel l_descriptor_channel = {
+    .read = descriptor_read, .write = descriptor_write, .write_eof = descriptor_write_eof};

@@ -19,6 +19,7 @@
 
 struct listener {
     int fd; /* -1 once closed */
+    sa_family_t family;
 };
 
 /* The loop that a new stream belongs to: the one that runs. */
@@ -63,9 +64,13 @@ static int connected(lua_State *L, int status, lua_KContext stream_index) {
         l_stream_close(L, stream);
         return l_push_errno(L, error);
     }
-    stream->readable = stream->writable = true;
+    stream->writable = true;
     lua_pushvalue(L, (int)stream_index);
     return 1;
+}
+
+static enum l_descriptor_kind kind_of(sa_family_t family) {
+    return family == AF_UNIX ? L_DESCRIPTOR_UNIX : L_DESCRIPTOR_TCP;
 }
 
 /* Connects a new socket; limit and place are the arguments behind the address. */
@@ -85,7 +90,9 @@ static int connect_to(lua_State *L, const struct sockaddr_storage *address, sock
         return l_push_errno(L, result);
     }
     struct l_stream *stream =
-        l_stream_new(L, rt, -1, loop, fd, (size_t)bytes, lua_isnil(L, limit + 1) ? 0 : limit + 1);
+        l_stream_new_kind(L, rt, -1, loop, fd, kind_of(address->ss_family), (size_t)bytes,
+                          lua_isnil(L, limit + 1) ? 0 : limit + 1);
+    stream->readable = false; /* nothing can be there before an edge tells of it */
     if (result == 0) return 1;
     stream->needs = L_NEEDS_WRITE;
     return l_stream_wait(L, stream, POLL_WRITE, lua_gettop(L), connected);
@@ -126,6 +133,7 @@ static int start_listening(lua_State *L, struct listener *listener,
 
 static struct listener *new_listener(lua_State *L, int family) {
     struct listener *listener = l_newobject(L, l_runtime(L), L_LISTENER, sizeof *listener, 0);
+    listener->family = (sa_family_t)family;
     listener->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     return listener;
 }
@@ -195,7 +203,8 @@ static int listener_accept(lua_State *L) {
     if (fd < 0) return l_push_errno(L, errno);
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* fails for Unix sockets */
-    l_stream_new(L, rt, -1, loop, fd, (size_t)limit, lua_isnil(L, 3) ? 0 : 3);
+    l_stream_new_kind(L, rt, -1, loop, fd, kind_of(listener->family), (size_t)limit,
+                      lua_isnil(L, 3) ? 0 : 3);
     return 1;
 }
 
@@ -226,8 +235,8 @@ static int socket_pair(lua_State *L) {
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0) {
         return l_push_errno(L, errno);
     }
-    l_stream_new(L, rt, 2, loop, fds[0], (size_t)limit, 0);
-    l_stream_new(L, rt, 2, loop, fds[1], (size_t)limit, 0);
+    l_stream_new_kind(L, rt, 2, loop, fds[0], L_DESCRIPTOR_UNIX, (size_t)limit, 0);
+    l_stream_new_kind(L, rt, 2, loop, fds[1], L_DESCRIPTOR_UNIX, (size_t)limit, 0);
     return 2;
 }
 

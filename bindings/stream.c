@@ -35,25 +35,18 @@ static void wake_writer(lua_State *L, struct l_stream *stream) {
     l_task_wake(L, task);
 }
 
-/* One direction of the descriptor has become ready. */
-static void ready(struct l_stream *stream, unsigned direction) {
+/* Something has changed; as an edge tells all that is there, whoever waits tries again. */
+static void descriptor_ready(struct handle *handle) {
+    struct l_stream *stream =
+        container_of(container_of(handle, struct watch, handle), struct l_stream, watch);
     lua_State *L = stream->loop->L;
-    if (stream->read_needs & direction) wake_reader(L, stream);
-    if (stream->write_needs & direction) wake_writer(L, stream);
-}
-
-static void descriptor_readable(struct handle *handle) {
-    struct l_stream *stream =
-        container_of(container_of(handle, struct watch, handle), struct l_stream, reader);
-    stream->readable = true;
-    ready(stream, L_NEEDS_READ);
-}
-
-static void descriptor_writable(struct handle *handle) {
-    struct l_stream *stream =
-        container_of(container_of(handle, struct watch, handle), struct l_stream, writer);
-    stream->writable = true;
-    ready(stream, L_NEEDS_WRITE);
+    unsigned edges = stream->watch.edges;
+    stream->watch.edges = 0;
+    if (edges & EDGE_READ) stream->readable = true;
+    if (edges & EDGE_WRITE) stream->writable = true;
+    if (edges & EDGE_END) stream->end_seen = true;
+    if (stream->read_needs & edges) wake_reader(L, stream);
+    if (stream->write_needs & edges) wake_writer(L, stream);
 }
 
 static void leave_reading(struct l_task *task) {
@@ -118,19 +111,18 @@ struct l_stream *l_stream_check_open(lua_State *L, int index) {
     return stream;
 }
 
-static void stop_watches(struct l_stream *stream) {
-    if (watch_started(&stream->reader)) {
-        poller_stop_edges(&stream->loop->loop.poller, &stream->reader, &stream->writer);
+static void stop_watch(struct l_stream *stream) {
+    if (watch_started(&stream->watch)) {
+        poller_stop(&stream->loop->loop.poller, &stream->watch);
     }
-    if (handle_queued(&stream->reader.handle)) handle_unlink(&stream->reader.handle);
-    if (handle_queued(&stream->writer.handle)) handle_unlink(&stream->writer.handle);
+    if (handle_queued(&stream->watch.handle)) handle_unlink(&stream->watch.handle);
 }
 
 void l_stream_close(lua_State *L, struct l_stream *stream) {
     int fd = stream->fd;
     if (fd < 0) return;
     if (stream->channel->close != NULL) stream->channel->close(stream);
-    stop_watches(stream);
+    stop_watch(stream);
     stream->fd = -1;
     if (!stream->keep_fd) close(fd);
     if (stream->loop->closed) { /* it has forgotten its tasks */
@@ -195,16 +187,15 @@ static int stream_tostring(lua_State *L) {
 }
 
 /* Watches the descriptor; one that cannot be watched (a file) is always ready. */
-static int start_watches(struct l_stream *stream) {
-    int result = poller_start_edges(&stream->loop->loop.poller, &stream->reader, &stream->writer,
-                                    stream->fd);
+static int start_watch(struct l_stream *stream) {
+    int result = poller_start_edges(&stream->loop->loop.poller, &stream->watch, stream->fd);
     stream->pollable = result == 0;
     return result == -EPERM ? 0 : result;
 }
 
-struct l_stream *l_stream_new(lua_State *L, struct l_runtime *rt, int loop_index,
-                              struct l_loop *loop, int fd, size_t limit, int place) {
-    struct stat status;
+struct l_stream *l_stream_new_kind(lua_State *L, struct l_runtime *rt, int loop_index,
+                                   struct l_loop *loop, int fd, enum l_descriptor_kind kind,
+                                   size_t limit, int place) {
     loop_index = lua_absindex(L, loop_index);
     if (place != 0) place = lua_absindex(L, place);
     struct l_stream *stream = l_newobject(L, rt, L_STREAM, sizeof *stream, L_STREAM_USERVALUES);
@@ -213,23 +204,30 @@ struct l_stream *l_stream_new(lua_State *L, struct l_runtime *rt, int loop_index
     stream->channel = &l_descriptor_channel;
     stream->limit = limit;
     handle_queue_init(&stream->turns);
-    watch_init(&stream->reader, descriptor_readable);
-    watch_init(&stream->writer, descriptor_writable);
+    watch_init(&stream->watch, descriptor_ready);
     stream->fd = fd;
+    stream->kind = kind;
     stream->readable = stream->writable = true;
-    stream->is_socket = fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
     lua_pushvalue(L, loop_index);
     lua_setiuservalue(L, -2, L_STREAM_LOOP);
     if (place != 0) {
         lua_pushvalue(L, place);
         lua_setiuservalue(L, -2, L_STREAM_PLACE);
     }
-    int result = start_watches(stream);
+    int result = start_watch(stream);
     if (result < 0) {
         l_stream_close(L, stream);
         luaL_error(L, "cannot watch descriptor %d: %s", fd, strerror(-result));
     }
     return stream;
+}
+
+struct l_stream *l_stream_new(lua_State *L, struct l_runtime *rt, int loop_index,
+                              struct l_loop *loop, int fd, size_t limit, int place) {
+    struct stat status;
+    bool is_socket = fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+    return l_stream_new_kind(L, rt, loop_index, loop, fd,
+                             is_socket ? L_DESCRIPTOR_SOCKET : L_DESCRIPTOR_ANY, limit, place);
 }
 
 void l_stream_open(lua_State *L, struct l_runtime *rt) {

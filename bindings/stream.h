@@ -24,14 +24,25 @@ struct l_channel {
     ssize_t (*write)(struct l_stream *stream, const struct iovec *parts, int count);
     ssize_t (*write_eof)(struct l_stream *stream);
     void (*close)(struct l_stream *stream); /* what is above the descriptor; may be NULL */
+    bool buffers; /* may have bytes although the descriptor is drained: asked in any case */
+};
+
+/* What the descriptor is: how it is written to, and what a short read or write says of it.
+ * A socket that we made ourselves is then drained or full, for sure; of a tty, a pipe in
+ * packet mode or a socket of who knows what options that does not hold. */
+enum l_descriptor_kind {
+    L_DESCRIPTOR_ANY,
+    L_DESCRIPTOR_SOCKET,
+    L_DESCRIPTOR_TCP,  /* ours */
+    L_DESCRIPTOR_UNIX, /* ours */
 };
 
 struct l_stream {
     struct l_runtime *rt;
     struct l_loop *loop;
     const struct l_channel *channel;
-    void *channel_state; /* the channel's */
-    struct watch reader, writer;
+    void *channel_state;              /* the channel's */
+    struct watch watch;               /* both directions, by edges */
     struct l_task *reading;           /* the task that waits to read */
     struct l_task *writing;           /* the task that waits to write */
     struct l_task *turn;              /* the task in the middle of a write, or NULL */
@@ -42,8 +53,10 @@ struct l_stream {
     int fd;                           /* -1 once closed */
     unsigned needs;                   /* what the channel's last -EAGAIN waits for */
     unsigned read_needs, write_needs; /* of the tasks that wait */
-    bool is_socket, pollable, is_tty;
-    bool readable, writable; /* as far as we know: not known to be drained or full */
+    enum l_descriptor_kind kind;
+    bool pollable, is_tty;
+    bool readable, writable; /* the descriptor, as far as we know: not drained, not full */
+    bool end_seen;           /* an edge told of an end: a short read drains no more */
     bool busy_reading;       /* a task is in the middle of a read */
     bool eof, sent_eof, keep_fd;
 };
@@ -61,9 +74,13 @@ enum { L_STREAM_LIMIT = 64 * 1024, L_STREAM_CHUNK = 64 * 1024 };
 void l_stream_open(lua_State *L, struct l_runtime *rt);
 
 /* Pushes a stream that owns the descriptor, which must be non-blocking; `place` is the
- * index of a string or 0.  If it raises, the descriptor is closed. */
+ * index of a string or 0.  If it raises, the descriptor is closed.  The first asks the
+ * kernel what the descriptor is. */
 struct l_stream *l_stream_new(lua_State *L, struct l_runtime *rt, int loop_index,
                               struct l_loop *loop, int fd, size_t limit, int place);
+struct l_stream *l_stream_new_kind(lua_State *L, struct l_runtime *rt, int loop_index,
+                                   struct l_loop *loop, int fd, enum l_descriptor_kind kind,
+                                   size_t limit, int place);
 
 /* The stream at the index, or an argument error; the second also if it is closed. */
 struct l_stream *l_stream_check(lua_State *L, int index);

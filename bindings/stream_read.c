@@ -195,7 +195,8 @@ static int read_step(lua_State *L, struct l_stream *stream, enum read_mode mode)
             if (results > 0) return results;
         }
         stream->needs = L_NEEDS_READ;
-        int result = stream->readable || !stream->pollable ? read_more(L, stream, mode) : -EAGAIN;
+        bool ask = stream->readable || !stream->pollable || stream->channel->buffers;
+        int result = ask ? read_more(L, stream, mode) : -EAGAIN;
         if (result > 0) return result;
         if (result == -EAGAIN) {
             l_stream_may_wait(L, stream, "read");

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 enum { EVENTS_PER_WAIT = 256, SLOTS_AT_FIRST = 16 };
+enum { EDGE_EVENTS = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLOUT };
 
 struct poller_slot {
     struct watch *watches[2]; /* by direction */
@@ -107,7 +108,9 @@ static void attach(struct poller *poller, struct watch *watch, int fd,
 }
 
 static void detach(struct poller *poller, struct watch *watch) {
-    poller->slots[watch->fd].watches[watch->direction] = NULL;
+    struct poller_slot *slot = &poller->slots[watch->fd];
+    slot->watches[watch->direction] = NULL;
+    if (slot->watches[POLL_WRITE] == watch) slot->watches[POLL_WRITE] = NULL; /* for edges */
     poller->watches--;
     watch->fd = -1;
     if (handle_queued(&watch->handle)) handle_unlink(&watch->handle);
@@ -125,36 +128,26 @@ int poller_start(struct poller *poller, struct watch *watch, int fd,
     return result;
 }
 
-int poller_start_edges(struct poller *poller, struct watch *reader, struct watch *writer, int fd) {
-    assert(!watch_started(reader) && !watch_started(writer));
+int poller_start_edges(struct poller *poller, struct watch *watch, int fd) {
+    assert(!watch_started(watch));
     int result = reserve_slot(poller, fd);
     if (result < 0) return result;
     struct poller_slot *slot = &poller->slots[fd];
     if (slot->watches[POLL_READ] != NULL || slot->watches[POLL_WRITE] != NULL) return -EEXIST;
-    attach(poller, reader, fd, POLL_READ);
-    attach(poller, writer, fd, POLL_WRITE);
-    result = register_events(poller, fd, wanted_events(slot) | EPOLLET);
-    if (result < 0) {
-        detach(poller, reader);
-        detach(poller, writer);
-    }
+    attach(poller, watch, fd, POLL_READ);
+    slot->watches[POLL_WRITE] = watch;
+    watch->edges = 0;
+    result = register_events(poller, fd, EDGE_EVENTS | EPOLLET);
+    if (result < 0) detach(poller, watch);
     return result;
 }
 
 void poller_stop(struct poller *poller, struct watch *watch) {
-    assert(watch_started(watch) && !(poller->slots[watch->fd].registered & EPOLLET));
+    assert(watch_started(watch));
     int fd = watch->fd;
     detach(poller, watch);
     uint32_t events = wanted_events(&poller->slots[fd]);
     if (register_events(poller, fd, events) < 0) poller->slots[fd].registered = 0;
-}
-
-void poller_stop_edges(struct poller *poller, struct watch *reader, struct watch *writer) {
-    assert(watch_started(reader) && watch_started(writer) && reader->fd == writer->fd);
-    int fd = reader->fd;
-    detach(poller, reader);
-    detach(poller, writer);
-    register_events(poller, fd, 0);
 }
 
 struct watch *poller_find(const struct poller *poller, int fd, enum poll_direction direction) {
@@ -186,6 +179,14 @@ static int queue_if(struct watch *watch, struct handle_queue *ready) {
     return 1;
 }
 
+static unsigned edges_of(uint32_t got) {
+    unsigned edges = 0;
+    if (got & ~(uint32_t)EPOLLOUT) edges |= EDGE_READ;
+    if (got & (EPOLLOUT | EPOLLERR | EPOLLHUP)) edges |= EDGE_WRITE;
+    if (got & (EPOLLRDHUP | EPOLLPRI | EPOLLERR | EPOLLHUP)) edges |= EDGE_END;
+    return edges;
+}
+
 /* epoll_pwait2 waits to the nanosecond; before Linux 5.11 there is only epoll_wait,
  * for which we round up to the millisecond so as never to come back early.  Some
  * sandboxes say EPERM for a call that they do not know. */
@@ -214,6 +215,12 @@ int poller_wait(struct poller *poller, int64_t timeout_ns, struct handle_queue *
         uint32_t got = events[i].events;
         if (slot->generation != (uint32_t)(events[i].data.u64 >> 32) || slot->registered == 0) {
             stale = true;
+            continue;
+        }
+        if (slot->registered & EPOLLET) {
+            struct watch *watch = slot->watches[POLL_READ];
+            if (watch != NULL) watch->edges |= edges_of(got);
+            queued += queue_if(watch, ready);
             continue;
         }
         if (got & ~(uint32_t)EPOLLOUT) queued += queue_if(slot->watches[POLL_READ], ready);

@@ -22,10 +22,19 @@
 
 enum poll_direction { POLL_READ, POLL_WRITE };
 
+/* What a watch for edges was told. */
+enum poll_edge {
+    EDGE_READ = 1 << POLL_READ,
+    EDGE_WRITE = 1 << POLL_WRITE,
+    EDGE_END = 4, /* an end of the stream, an error, or urgent bytes: a read may now stop
+                     short although more stands behind */
+};
+
 struct watch {
     struct handle handle; /* queued while the descriptor is ready */
     int fd;               /* -1 while stopped */
     enum poll_direction direction;
+    unsigned edges; /* of a watch for edges: all since its callback last set this to 0 */
 };
 
 struct poller_slot;
@@ -48,6 +57,7 @@ bool poller_is_ours(const struct poller *poller);
 static inline void watch_init(struct watch *watch, handle_fn *run) {
     handle_init(&watch->handle, run);
     watch->fd = -1;
+    watch->edges = 0;
 }
 
 static inline bool watch_started(const struct watch *watch) {
@@ -59,17 +69,16 @@ static inline bool watch_started(const struct watch *watch) {
  * when another watch has this direction, ENOMEM, ENOSPC.  One epoll_ctl. */
 int poller_start(struct poller *poller, struct watch *watch, int fd, enum poll_direction direction);
 
-/* Edge-triggered, both directions at once, for descriptors that only the caller
- * uses: the callbacks run when something changed.  One epoll_ctl in its life. */
-int poller_start_edges(struct poller *poller, struct watch *reader, struct watch *writer, int fd);
+/* Edge-triggered, both directions in one watch, for descriptors that only the caller
+ * uses: the callback runs when something changed, and finds what in `edges`.  One
+ * epoll_ctl in its life.  An edge tells all that is there, so what a read or write met
+ * before the edge is old news. */
+int poller_start_edges(struct poller *poller, struct watch *watch, int fd);
 
-/* Stops a watch, and takes its callback out of the queue if it stands there; call it
+/* Stops a watch of either kind, and takes its callback out of the queue if it stands there; call it
  * before closing the descriptor.  Never fails, also when the descriptor was closed
  * already.  One epoll_ctl. */
 void poller_stop(struct poller *poller, struct watch *watch);
-
-/* Stops the two watches of poller_start_edges at once. */
-void poller_stop_edges(struct poller *poller, struct watch *reader, struct watch *writer);
 
 /* The watch of this direction, or NULL. */
 struct watch *poller_find(const struct poller *poller, int fd, enum poll_direction direction);
