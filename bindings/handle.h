@@ -41,9 +41,10 @@ struct l_watch {
     bool passive; /* of a listener */
 };
 
-/* Argument checks: a descriptor (number, Lua file, or object with fileno or getfd), and
- * a priority as an integer of the same order. */
+/* Argument checks: a descriptor (number, Lua file, or object with fileno or getfd), a
+ * signal (number or name), and a priority as an integer of the same order. */
 int l_checkfd(lua_State *L, int arg);
+int l_checksignal(lua_State *L, int arg);
 lua_Number l_checkpriority(lua_State *L, int arg);
 int64_t l_priority_key(lua_Number priority);
 

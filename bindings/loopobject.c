@@ -7,6 +7,7 @@
 #include "bindings/handle.h"
 #include "bindings/job.h"
 #include "bindings/overrides.h"
+#include "bindings/process.h"
 #include "bindings/task.h"
 
 #include <errno.h>
@@ -66,9 +67,11 @@ static void forget_all(lua_State *L, int anchors, struct l_loop *loop) {
     for (int slot = 1; slot <= loop->slots; slot++) {
         if (lua_rawgeti(L, anchors, slot) == LUA_TUSERDATA) {
             struct l_task *task = l_test(L, loop->rt, -1, L_TASK);
+            struct l_process *process = l_test(L, loop->rt, -1, L_PROCESS);
             struct l_handle *handle = l_test(L, loop->rt, -1, L_HANDLE);
             if (handle == NULL) handle = l_test(L, loop->rt, -1, L_TIMER_HANDLE);
             if (task != NULL) l_task_detach(task);
+            if (process != NULL) l_process_abandon(L, process);
             if (handle != NULL) handle->loop = NULL;
         }
         lua_pop(L, 1);

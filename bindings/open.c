@@ -5,6 +5,7 @@
 #include "bindings/error.h"
 #include "bindings/file.h"
 #include "bindings/handle.h"
+#include "bindings/process.h"
 #include "bindings/scripts.h"
 #include "bindings/stream.h"
 #include "bindings/task.h"
@@ -26,6 +27,7 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_stream_open(L, rt);
     l_socket_open(L, rt);
     l_file_open(L, rt);
+    l_process_open(L, rt);
 }
 
 /* The loader of an embedded script; its number and its globals are the upvalues. */

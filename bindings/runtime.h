@@ -27,6 +27,7 @@ enum l_type {
     L_STREAM,
     L_LISTENER,
     L_FILE,
+    L_PROCESS,
     L_LOCK,
     L_EVENT,
     L_CONDITION,

@@ -59,6 +59,7 @@ struct l_stream {
     bool end_seen;           /* an edge told of an end: a short read drains no more */
     bool busy_reading;       /* a task is in the middle of a read */
     bool eof, sent_eof, keep_fd;
+    bool quiet; /* collected while open it says nothing: somebody else answers for it */
 };
 
 enum {

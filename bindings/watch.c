@@ -130,7 +130,7 @@ int l_loop_remove_writer(lua_State *L) {
     return remove_watch(L, POLL_WRITE, "remove_writer");
 }
 
-static int check_signal(lua_State *L, int arg) {
+int l_checksignal(lua_State *L, int arg) {
     if (lua_isinteger(L, arg)) {
         lua_Integer number = lua_tointeger(L, arg);
         luaL_argcheck(L, number > 0 && number < SIGNAL_LIMIT, arg, "no such signal");
@@ -149,7 +149,7 @@ static int check_signal(lua_State *L, int arg) {
 
 int l_loop_add_signal_handler(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
-    int signal = check_signal(L, 2);
+    int signal = l_checksignal(L, 2);
     struct l_handle *handle = l_handle_new(L, l_runtime(L), L_SIGNAL, 3);
     l_handle_attach(L, handle, 1, loop);
     struct handle *old = loop->loop.signals.handles[signal];
@@ -165,7 +165,7 @@ int l_loop_add_signal_handler(lua_State *L) {
 
 int l_loop_remove_signal_handler(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
-    struct handle *old = signals_stop(&loop->loop.signals, check_signal(L, 2));
+    struct handle *old = signals_stop(&loop->loop.signals, l_checksignal(L, 2));
     if (old != NULL) l_unanchor_at(L, 1, loop, l_handle_of(old)->slot);
     lua_pushboolean(L, old != NULL);
     return 1;

@@ -55,8 +55,9 @@ function argument.body(value, arg, who, level)
   argument.mismatch(arg, who, "function", value, level + 1)
 end
 
--- A table of options, or nil for none; an "integer" is one that is not negative.
----@param known table<string, type> what each option must be
+-- A table of options, or nil for none; an "integer" is one that is not negative, and "any"
+-- is for the caller to check.
+---@param known table<string, type|"integer"|"any"> what each option must be
 ---@return table
 function argument.options(opts, known, arg, who, level)
   if opts == nil then return {} end
@@ -66,7 +67,7 @@ function argument.options(opts, known, arg, who, level)
     if not kind then
       argument.fail(arg, who, ("no such option: %s"):format(tostring(name)), level + 1)
     end
-    local right = type(value) == kind
+    local right = kind == "any" or type(value) == kind
     if kind == "integer" then
       local number = type(value) == "number" and math.tointeger(value)
       right = number and number >= 0

@@ -9,7 +9,7 @@ local FROM_C = [[
   await sleep Sleep current_task get_running_loop
   iserror rawpcall rawxpcall pcall xpcall coroutine isfuture istask
   Lock Event Condition Semaphore BoundedSemaphore Queue PriorityQueue LifoQueue
-  create_datagram_endpoint create_subprocess_exec create_subprocess_shell
+  create_datagram_endpoint
   getaddrinfo stdin stdout stderr]]
 
 -- Done in a module of ours, under the same name.
@@ -27,6 +27,7 @@ local FROM_MODULES = {
   connect = "open_connection open_unix_connection",
   server = "start_server start_unix_server",
   file = "open_file",
+  process = "create_subprocess_exec create_subprocess_shell",
   context = "ContextVar",
 }
 

@@ -1,0 +1,607 @@
+-- Child processes: real ones, by the real clock.
+
+local lh = require "loophost"
+local support = require "spec.support"
+local expect = require "spec.expect"
+local raises = expect.raises
+
+local exec, shell = lh.create_subprocess_exec, lh.create_subprocess_shell
+
+local function contents(path)
+  local file = assert(io.open(path))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+local PID = math.tointeger(contents("/proc/self/stat"):match("^%d+"))
+local HOST = os.getenv("LOOPHOST") -- the specs of stock Lua have it, too
+
+local function descriptors()
+  local pipe = assert(io.popen(("ls /proc/%d/fd"):format(PID)))
+  local _, count = pipe:read("a"):gsub("\n", "")
+  pipe:close()
+  return count
+end
+
+-- How many children we have, zombies too; or how many zombies.
+local function children(only_zombies)
+  local count = 0
+  for pid in contents(("/proc/self/task/%d/children"):format(PID)):gmatch "%d+" do
+    local state = contents(("/proc/%s/stat"):format(pid)):match(".*%) (%a)")
+    if state == "Z" or not only_zombies then count = count + 1 end
+  end
+  return count
+end
+
+-- fn() with only so many descriptors to be had.
+local function with_limit(limit, fn)
+  local before = contents("/proc/self/limits"):match("Max open files%s+(%d+)")
+  local function set(soft)
+    assert(os.execute(("prlimit --pid %d --nofile=%d:"):format(PID, soft)))
+  end
+  set(limit)
+  local ok, err = lh.rawpcall(fn)
+  set(before)
+  if not ok then error(err, 0) end
+end
+
+-- A test body, a task; it must leave no child, no zombie and no descriptor.
+local function in_task(fn, opts)
+  return function()
+    collectgarbage()
+    local fds = descriptors()
+    support.with_loop(function(loop)
+      loop:run_until_complete(function()
+        local held <close> = lh.timeout(60)
+        fn(loop)
+      end)
+    end, opts or { clock = "monotonic" })
+    assert.equal(0, children())
+    collectgarbage()
+    assert.equal(fds, descriptors())
+  end
+end
+
+local function started(...)
+  return assert(exec(...))
+end
+
+-- The child has written a first line: its traps are set, its own children run.
+local function ready(child)
+  assert.equal("ready", child.stdout:readline())
+  return child
+end
+
+local PIPES = { stdin = "pipe", stdout = "pipe", stderr = "pipe" }
+
+describe("a child process", function()
+  it("has a pid, streams where they are pipes, and a returncode once it has ended",
+    in_task(function()
+      local child = started("sh", "-c", "exit 3", { stdout = "pipe" })
+      assert.is_true(math.type(child.pid) == "integer" and child.pid > 1)
+      assert.is_nil(child.returncode)
+      assert.is_nil(child.stdin)
+      assert.is_nil(child.stderr)
+      assert.is_nil(child.nonsense)
+      assert.is_truthy(tostring(child):find("running", 1, true))
+      assert.equal("", child.stdout:read("a"))
+      assert.equal(3, child:wait())
+      assert.equal(3, child.returncode)
+      assert.equal(3, child:wait())
+      assert.is_truthy(tostring(child):find("returncode=3", 1, true))
+    end))
+
+  it("that a signal ended has a negative returncode", in_task(function()
+    local child = started("sleep", 1000)
+    assert.is_true(child:terminate())
+    assert.equal(-15, child:wait())
+    child = started("sleep", 1000)
+    assert.is_true(child:kill())
+    assert.equal(-9, child:wait())
+    child = started("sleep", 1000)
+    assert.is_true(child:send_signal("SIGHUP"))
+    assert.equal(-1, child:wait())
+    for _, method in ipairs { "terminate", "kill" } do
+      assert.same({ n = 3, nil, "ESRCH: no such process", "ESRCH" },
+        table.pack(child[method](child)))
+    end
+    raises("bad argument #1 to 'send_signal' (no such signal: TERM)", function()
+      child:send_signal("TERM")
+    end)
+  end))
+
+  it("may be waited for by many", in_task(function()
+    local child = started("sh", "-c", "read x", { stdin = "pipe" })
+    local tasks = {}
+    for i = 1, 5 do tasks[i] = lh.create_task(child.wait, child) end
+    tasks[6] = lh.create_task(lh.wait_for, function() return child:wait() end, 0.01)
+    lh.sleep(0.05)
+    tasks[2]:cancel()
+    expect.cancelled(tasks[2])
+    raises(lh.TimeoutError, lh.await, tasks[6])
+    child.stdin:close()
+    for _, i in ipairs { 1, 3, 4, 5 } do assert.equal(1, lh.await(tasks[i])) end
+  end))
+
+  it("speaks through its pipes", in_task(function()
+    local child = started("cat", { stdin = "pipe", stdout = "pipe", limit = 10 })
+    child.stdin:write("one\n")
+    assert.equal("one", child.stdout:readline())
+    child.stdin:write("two\n", ("x"):rep(20))
+    assert.equal("two", child.stdout:readline())
+    assert.equal("EMSGSIZE", select(3, child.stdout:readline()))
+    child.stdin:write_eof()
+    assert.is_true(child.stdin:is_closed())
+    assert.equal(("x"):rep(20), child.stdout:read("a"))
+    assert.equal(0, child:wait())
+  end))
+
+  it("is refused when the arguments are wrong, in the caller's line", in_task(function()
+    local function wrong(message, fn, ...)
+      local arguments = table.pack(...)
+      local here
+      local err = raises(message, function()
+        here = support.here(1)
+        local result = fn(table.unpack(arguments, 1, arguments.n))
+        return result
+      end)
+      assert.equal(here, err:match("^(.-): "))
+    end
+    local who = "bad argument #%d to 'create_subprocess_exec' (%s"
+    wrong(who:format(1, "string expected, got no value"), exec)
+    wrong(who:format(1, "string expected, got table"), exec, {})
+    wrong(who:format(2, "string expected, got table"), exec, "true", {}, {})
+    wrong(who:format(2, "it contains a zero byte"), exec, "true", "a\0b")
+    wrong(who:format(1, "it contains a zero byte"), exec, "true\0")
+    wrong(who:format(3, "string expected, got no value"), exec, "true", "x", nil)
+    wrong("bad argument #1 to 'create_subprocess_shell' (string expected", shell)
+    wrong("bad argument #1 to 'create_subprocess_shell' (it contains a zero", shell, "a\0b")
+    wrong("bad argument #2 to 'create_subprocess_shell' (table expected", shell, "true", 1)
+    local options = {
+      { "no such option: std", { std = 1 } },
+      { "invalid value of option 'stdout'", { stdout = "stdout" } },
+      { "invalid value of option 'stdin'", { stdin = "Pipe" } },
+      { "option 'stdin': file descriptor expected, got table", { stdin = {} } },
+      { "option 'stdin': file descriptor expected, got boolean", { stdin = true } },
+      { "option 'stderr': invalid file descriptor", { stderr = -1 } },
+      { "option 'stdin': number has no integer representation", { stdin = 0 / 0 } },
+      { "option 'pdeathsig': no such signal: SIGNAL", { pdeathsig = "SIGNAL" } },
+      { "option 'pass_fds': file descriptor expected", { pass_fds = { "x" } } },
+      { "option 'env': invalid variable 'A=B'", { env = { ["A=B"] = "" } } },
+      { "option 'env': invalid variable 'A'", { env = { A = true } } },
+      { "option 'env': invalid variable '1'", { env = { "A" } } },
+      { "option 'env': invalid variable ''", { env = { [""] = "x" } } },
+      { "option 'env': invalid variable 'A'", { env = { A = "x\0" } } },
+      { "invalid value of option 'cwd'", { cwd = "/\0" } },
+      { "invalid value of option 'umask'", { umask = 512 } },
+      { "invalid value of option 'process_group'", { process_group = -1 } },
+      { "invalid value of option 'limit'", { limit = 1 << 40 } },
+    }
+    for _, option in ipairs(options) do
+      wrong(who:format(2, option[1]), exec, "true", option[2])
+    end
+    local file = assert(io.open("/dev/null"))
+    file:close()
+    wrong(who:format(2, "option 'stdin': attempt to use a closed file"), exec, "true",
+      { stdin = file })
+  end))
+
+  it("that cannot be started tells why", in_task(function()
+    local function fails(code, message, ...)
+      local child, text, name = exec(...)
+      assert.is_nil(child)
+      assert.equal(code, name)
+      assert.equal(code .. ": " .. message, text)
+    end
+    for _ = 1, 3 do
+      fails("ENOENT", "no such file or directory: cannot execute 'no-such-program'",
+        "no-such-program", PIPES)
+      fails("EACCES", "permission denied: cannot execute '/etc/passwd'", "/etc/passwd", PIPES)
+      fails("ENOTDIR", "not a directory: cannot execute '/etc/passwd/x'", "/etc/passwd/x")
+      fails("ENOENT", "no such file or directory: cannot enter directory '/no/such'", "true",
+        { cwd = "/no/such" })
+      fails("EPERM", "operation not permitted: cannot join the process group", "true",
+        { process_group = 1 })
+      fails("EBADF", "bad file descriptor: cannot pass the descriptors", "true",
+        { stdout = 1000 })
+      fails("E2BIG", "argument list too long: cannot execute 'true'", "true",
+        ("x"):rep(200000))
+    end
+  end))
+
+  it("needs a loop", function()
+    local loop = lh.new_event_loop()
+    if lh.current_task() == nil then raises("no running event loop", exec, "true") end
+    loop:close()
+  end)
+end)
+
+describe("the options", function()
+  local function output(command, opts)
+    opts.stdout = "pipe"
+    local child = assert(shell(command, opts))
+    local out = child:communicate()
+    assert.equal(0, child.returncode)
+    return out
+  end
+
+  it("give directory, environment, umask, session and group", in_task(function()
+    assert.equal("/usr\n", output("pwd", { cwd = "/usr" }))
+    local env = output("/usr/bin/env", { env = { A = "one", B = 2 } })
+    assert.is_truthy(env:find("A=one\n", 1, true))
+    assert.is_truthy(env:find("B=2\n", 1, true))
+    assert.is_nil(env:find("HOME=", 1, true))
+    assert.is_truthy(output("/usr/bin/env", {}):find("PATH=", 1, true))
+    assert.equal("0077\n", output("umask", { umask = 63 }))
+    local child = assert(shell("read x", { start_new_session = true, stdin = "pipe" }))
+    local pipe = assert(io.popen(("ps -o pgid=,sid= %d"):format(child.pid)))
+    local group, session = pipe:read("n", "n")
+    pipe:close()
+    assert.equal(child.pid, group)
+    assert.equal(child.pid, session)
+    child.stdin:close()
+    child:wait()
+  end))
+
+  it("look the program up in the PATH that the child gets", in_task(function()
+    assert.equal("ENOENT", select(3, exec("true", { env = { PATH = "/no/such" } })))
+    assert.equal(0, started("true", { env = {} }):wait())
+  end))
+
+  it("join stderr to stdout, wherever that goes", in_task(function()
+    assert.equal("out\nerr\n", output("echo out; echo err >&2", { stderr = "stdout" }))
+    local name = os.tmpname()
+    local file = assert(io.open(name, "w"))
+    local child = assert(shell("echo out; echo err >&2", { stdout = file, stderr = "stdout" }))
+    assert.is_nil(child.stderr)
+    assert.equal(0, child:wait())
+    file:close()
+    file = assert(io.open(name))
+    assert.equal("out\nerr\n", file:read("a"))
+    file:close()
+    os.remove(name)
+  end))
+
+  it("take a file, a descriptor, a stream, or nothing", in_task(function()
+    local name = os.tmpname()
+    local file = assert(io.open(name, "w+"))
+    file:write("in the file\n")
+    file:flush()
+    file:seek("set")
+    assert.equal("in the file\n", output("cat", { stdin = file }))
+    assert.equal("", output("cat", { stdin = "devnull" }))
+    file:close()
+    os.remove(name)
+    -- one child's stdout as the next one's stdin, by a stream and by its number
+    for _, of in ipairs { function(s) return s end, function(s) return s:fileno() end } do
+      local first = assert(shell("sleep 0.05; echo through both", { stdout = "pipe" }))
+      local stream <close> = first.stdout
+      if of(stream) == stream then
+        assert.equal("THROUGH BOTH\n", output("tr a-z A-Z", { stdin = stream }))
+      else -- as it is, a descriptor that does not block: tr cannot read from it
+        local second = assert(shell("read x", { stdin = of(stream), stderr = "devnull" }))
+        second:wait()
+      end
+      first:wait()
+    end
+  end))
+
+  it("give a socket to a child, which then may block", in_task(function()
+    local done = lh.Event()
+    local server <close> = assert(lh.start_server(function(stream)
+      local child = assert(exec("cat", { stdin = stream, stdout = stream }))
+      stream:close()
+      child:wait()
+      done:set()
+    end, "127.0.0.1", 0))
+    local client <close> = assert(lh.open_connection("127.0.0.1",
+      select(2, server:getsockname())))
+    client:write("a")
+    lh.sleep(0.05)
+    client:write("b")
+    client:write_eof()
+    assert.equal("ab", client:read("a"))
+    done:wait()
+  end))
+
+  it("pass the descriptors that they name, and no other", in_task(function()
+    local held <close> = assert(io.open("/dev/null"))
+    local kept = {}
+    for i = 1, 5 do kept[i] = started("cat", PIPES) end
+    local list = output("echo /proc/self/fd/*", {})
+    assert.equal("/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n", list)
+    local name = os.tmpname()
+    local file = assert(io.open(name, "w"))
+    local number = kept[1].stdin:fileno()
+    list = output("echo /proc/self/fd/*", { pass_fds = { file, number } })
+    file:close()
+    assert.equal(6, select(2, list:gsub("/fd/", "")))
+    assert.is_truthy((list .. " "):find(("/fd/%d%%s"):format(number)))
+    os.remove(name)
+    for i = 1, 5 do kept[i]:communicate() end
+  end))
+
+  it("leave no signal blocked or handled in the child", in_task(function(loop)
+    for _, signal in ipairs { "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE" } do
+      loop:add_signal_handler(signal, function() end)
+    end
+    local status = output("cat /proc/self/status", {})
+    assert.equal(0, tonumber(status:match("SigBlk:%s*(%x+)"), 16))
+    assert.equal(0, tonumber(status:match("SigCgt:%s*(%x+)"), 16))
+    assert.equal(0, tonumber(status:match("SigIgn:%s*(%x+)"), 16))
+    local child = started("sleep", 1000)
+    child:terminate()
+    assert.equal(-15, child:wait())
+  end))
+
+  it("end the child with its parent", in_task(function()
+    local parent = assert(exec(HOST, "-e", [[
+      local lh = require "loophost"
+      local child = lh.create_subprocess_exec("sleep", "1000", { pdeathsig = "SIGKILL",
+        stdout = "inherit" })
+      print(child.pid)
+      io.stdout:flush()
+      lh.sleep(1000)]], { stdout = "pipe" }))
+    local pid = parent.stdout:readline()
+    parent:kill()
+    assert.is_nil(parent.stdout:read()) -- the grandchild had it, too
+    assert.equal(-9, parent:wait())
+    assert.is_nil(io.open("/proc/" .. pid .. "/fd/0"))
+  end))
+end)
+
+describe("communicate", function()
+  it("writes and reads at the same time", in_task(function()
+    local text = ("0123456789abcdef"):rep(4 * 1024 * 1024) -- 64 MiB
+    local child = started("cat", PIPES)
+    local out, err = child:communicate(text)
+    assert.is_true(out == text)
+    assert.equal("", err)
+    assert.equal(0, child.returncode)
+    assert.is_true(child.stdin:is_closed() and child.stdout:is_closed())
+  end))
+
+  it("gives nil for what is no pipe", in_task(function()
+    assert.same({ n = 2 }, table.pack(started("true"):communicate()))
+    assert.same({ n = 2, nil, "x" },
+      table.pack(assert(shell("printf x >&2", { stderr = "pipe" })):communicate()))
+  end))
+
+  it("sorts lines", in_task(function()
+    local lines = {}
+    for i = 1, 20000 do lines[i] = ("%08d\n"):format((i * 7919) % 20011) end
+    local input = table.concat(lines)
+    table.sort(lines)
+    local child = started("sort", { stdin = "pipe", stdout = "pipe", env = { LC_ALL = "C" } })
+    assert.is_true(child:communicate(input) == table.concat(lines))
+  end))
+
+  it("goes on when the child does not read", in_task(function()
+    local big = ("x"):rep(1024 * 1024)
+    for _, command in ipairs { "exit 5", "exec 0<&-; sleep 0.05; exit 5", "head -c 10; exit 5" } do
+      local child = assert(shell(command, { stdin = "pipe", stdout = "pipe" }))
+      local out = child:communicate(big)
+      assert.is_true(out == "" or out == ("x"):rep(10))
+      assert.equal(5, child.returncode)
+      assert.equal("", (child:communicate()))
+    end
+  end))
+
+  it("ends the child's stdin also without input", in_task(function()
+    assert.equal("", (started("cat", PIPES):communicate()))
+    assert.equal("", (started("cat", PIPES):communicate("")))
+    assert.equal("7", (started("cat", PIPES):communicate(7)))
+  end))
+
+  it("refuses what it cannot write", in_task(function()
+    local child = started("true")
+    raises("bad argument #1 to 'communicate' (stdin is not a pipe)", child.communicate, child, "x")
+    raises("bad argument #1 to 'communicate' (string expected, got table)", child.communicate,
+      child, {})
+    child:wait()
+  end))
+
+  it("loses no output when it is cancelled", in_task(function()
+    local child = assert(shell("echo first; echo error >&2; read x; echo last", PIPES))
+    local task = lh.create_task(child.communicate, child)
+    task:cancel()
+    expect.cancelled(task)
+    raises(lh.TimeoutError, lh.wait_for, function()
+      -- without input the child's stdin would be closed
+      local all = child.stdout:read("a")
+      return all
+    end, 0.1)
+    local out, err = child:communicate("go on\n")
+    assert.equal("first\nlast\n", out)
+    assert.equal("error\n", err)
+  end))
+
+  it("waits for whoever has the pipe", in_task(function()
+    local child = assert(shell("(sleep 0.3; echo late) & echo early", { stdout = "pipe" }))
+    assert.equal(0, child:wait())
+    raises(lh.TimeoutError, lh.wait_for, function() return child:communicate() end, 0.02)
+    assert.equal("early\nlate\n", (child:communicate()))
+  end))
+
+  -- Cancelled after every number of turns, and by a timeout: nothing may stay behind.
+  it("can be cancelled at every point", in_task(function()
+    local input = ("x"):rep(200000)
+    local finished = 0
+    for turns = 0, 40 do
+      local child = started("cat", PIPES)
+      local task = lh.create_task(child.communicate, child, input)
+      expect.turns(turns)
+      if task:done() then finished = finished + 1 end
+      task:cancel()
+      lh.rawpcall(lh.await, task)
+      child:close()
+      child:wait()
+    end
+    for i = 0, 20 do
+      local child <close> = started("cat", PIPES)
+      lh.rawpcall(lh.wait_for, function() return child:communicate(input) end, i * 0.0005)
+    end
+    while children() > 0 do lh.sleep(0.01) end
+  end))
+end)
+
+describe("many children", function()
+  it("run at once", in_task(function()
+    local tasks = {}
+    for i = 1, 200 do
+      tasks[i] = function()
+        local child = started("sh", "-c", "read x; echo $x; exit " .. i % 256, PIPES)
+        local out = child:communicate(i .. "\n")
+        assert.equal(i .. "\n", out)
+        return child.returncode
+      end
+    end
+    for i, code in ipairs(lh.gather(tasks)) do assert.equal(i % 256, code) end
+  end))
+
+  it("whose waits are cancelled and timed out at every point leave nothing", in_task(function()
+    for turns = 0, 10 do
+      local child = started("sleep", 1000)
+      local task = lh.create_task(child.wait, child)
+      expect.turns(turns)
+      task:cancel()
+      expect.cancelled(task)
+      local task2 = lh.create_task(child.wait, child)
+      child:kill()
+      expect.turns(turns)
+      task2:cancel()
+      lh.rawpcall(lh.await, task2)
+      assert.equal(-9, child:wait())
+    end
+  end))
+
+  it("fail one after another where descriptors run out, and leave none", in_task(function()
+    local files, codes = {}, {}
+    local function fill()
+      for i = #files + 1, 5000 do
+        files[i] = io.open("/dev/null")
+        if not files[i] then return end
+      end
+    end
+    with_limit(64, function()
+      fill()
+      for spare = 0, 12 do
+        if spare > 0 then table.remove(files):close() end
+        local child, _, code = exec("cat", PIPES)
+        codes[#codes + 1] = child and "ok" or code
+        if child then child:communicate() end
+      end
+      for _, file in ipairs(files) do file:close() end
+    end)
+    assert.equal("EMFILE", codes[1])
+    assert.equal("ok", codes[#codes])
+  end))
+end)
+
+describe("the end of a child", function()
+  it("is seen although the script has dropped the process", in_task(function()
+    for _ = 1, 10 do started("true") end
+    collectgarbage()
+    collectgarbage()
+    while children() > 0 do lh.sleep(0.01) end
+  end))
+
+  it("is seen by a SIGCHLD handler of the script's own, too", in_task(function(loop)
+    local seen = lh.Event()
+    loop:add_signal_handler("SIGCHLD", seen.set, seen)
+    local child = started("true")
+    assert.equal(0, child:wait())
+    seen:wait()
+    assert.is_true(os.execute("exit 0"))
+    local pipe = assert(io.popen("exit 4"))
+    assert.equal(4, select(3, pipe:close()))
+    loop:remove_signal_handler("SIGCHLD")
+    assert.equal(0, started("true"):wait())
+  end))
+
+  it("does not wait for those who hold its pipes, and kill is not ignored", in_task(function()
+    local child = ready(assert(shell("trap '' TERM; echo ready; while :; do sleep 0.05; done",
+      { stdout = "pipe", process_group = 0 })))
+    child:terminate()
+    raises(lh.TimeoutError, lh.wait_for, function() return child:wait() end, 0.1)
+    child:kill()
+    assert.equal(-9, child:wait())
+    child.stdout:close()
+  end))
+
+  it("leaves os.execute and io.popen alone", in_task(function()
+    local child = started("sleep", 0.05)
+    assert.same({ n = 3, nil, "exit", 3 }, table.pack(os.execute("exit 3")))
+    local pipe = assert(io.popen("cat; exit 9", "r"))
+    assert.equal("exit", select(2, pipe:close()))
+    assert.equal(0, child:wait())
+  end))
+
+  it("counts for virtual time while somebody waits for it", in_task(function(loop)
+    local began = loop:time()
+    local child = started("sh", "-c", "read x", { stdin = "pipe" })
+    lh.sleep(30) -- nobody waits for the child: this takes no time
+    assert.equal(30, loop:time() - began)
+    local task = lh.create_task(child.wait, child)
+    lh.sleep(0)
+    child.stdin:close()
+    assert.equal(1, lh.wait_for(task, 20))
+    assert.equal(30, loop:time() - began)
+  end, { clock = "virtual" }))
+
+  it("comes at the end of <close>", in_task(function()
+    local kept
+    do
+      local child <close> = started("sleep", 1000, PIPES)
+      kept = child
+    end
+    assert.is_true(kept.stdin:is_closed() and kept.stderr:is_closed())
+    assert.equal(-9, kept:wait())
+    kept:close()
+  end))
+
+  it("is brought about when the loop is closed, and said", function()
+    local kept
+    support.with_loop(function(loop)
+      loop:run_until_complete(function() kept = started("sleep", 1000, PIPES) end)
+    end, { clock = "monotonic" })
+    assert.equal(-9, kept.returncode)
+    assert.equal(0, children())
+    assert.equal("ESRCH", select(3, kept:kill()))
+    kept:close()
+    support.run(function()
+      local child <close> = started(HOST, "-W", "-", { stdin = "pipe", stderr = "pipe" })
+      local _, warning = child:communicate([[
+        local lh = require "loophost"
+        lh.create_subprocess_exec("sleep", 1000)]])
+      assert.equal(0, child.returncode)
+      assert.equal("Lua warning: loophost: a process was killed, as its loop was closed; "
+        .. "started at stdin:2\n", warning)
+    end)
+  end)
+
+  it("is brought about when the loop is collected", function()
+    collectgarbage()
+    local fds = descriptors()
+    do
+      local loop = lh.new_event_loop()
+      loop:run_until_complete(function() started("sleep", 1000, PIPES) end)
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.equal(0, children())
+    assert.equal(fds, descriptors())
+  end)
+
+  it("cannot be waited for on another loop", function()
+    local first, second = lh.new_event_loop(), lh.new_event_loop()
+    local child
+    first:run_until_complete(function() child = started("sleep", 1000) end)
+    raises("wait: the process belongs to a different loop", second.run_until_complete, second,
+      function() child:wait() end)
+    first:close()
+    assert.equal(-9, second:run_until_complete(function() return child:wait() end))
+    second:close()
+  end)
+end)
