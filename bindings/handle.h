@@ -48,6 +48,10 @@ int l_checksignal(lua_State *L, int arg);
 lua_Number l_checkpriority(lua_State *L, int arg);
 int64_t l_priority_key(lua_Number priority);
 
+/* Adds the signals that loops of this state have blocked, as they have handlers: no child may
+ * inherit that. */
+void l_add_blocked_signals(lua_State *L, struct l_runtime *rt, sigset_t *set);
+
 int l_loop_add_reader(lua_State *L);
 int l_loop_add_writer(lua_State *L);
 int l_loop_remove_reader(lua_State *L);

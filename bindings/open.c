@@ -117,5 +117,6 @@ struct l_runtime *l_open_host(lua_State *L) {
     struct l_runtime *rt = open_library(L);
     l_coroutine_replace_globals(L, rt);
     l_require_replace_global(L, rt);
+    l_execute_replace_globals(L, rt);
     return rt;
 }

@@ -22,6 +22,9 @@ void l_require_replace_global(lua_State *L, struct l_runtime *rt);
 /* require "loophost" in any Lua 5.4: returns the module. */
 LUAMOD_API __attribute__((visibility("default"))) int luaopen_loophost(lua_State *L);
 
+/* os.execute and io.popen become ours. */
+void l_execute_replace_globals(lua_State *L, struct l_runtime *rt);
+
 /* In the host: preloads the module and replaces the globals. */
 struct l_runtime *l_open_host(lua_State *L);
 

@@ -69,13 +69,14 @@ static ssize_t pipe_read(struct l_stream *stream, void *buffer, size_t size) {
 /* The end of a pipe is said by closing it.  Nobody waits on the stream now: it is the
  * writers' turn that has come here, and nothing can be read from it. */
 static ssize_t pipe_write_eof(struct l_stream *stream) {
-    poller_stop_edges(&stream->loop->loop.poller, &stream->reader, &stream->writer);
+    poller_stop(&stream->loop->loop.poller, &stream->watch);
     close(stream->fd);
     stream->fd = -1;
     return 0;
 }
 
-static const struct l_channel pipe_channel = {pipe_read, pipe_write, pipe_write_eof, NULL};
+static const struct l_channel pipe_channel = {
+    .read = pipe_read, .write = pipe_write, .write_eof = pipe_write_eof};
 
 /* ---- the end of the child ---- */
 
@@ -211,8 +212,8 @@ static int make_pipe(lua_State *L, struct l_process *process, int self, int whic
     process->ends[which] = fds[theirs];
     fcntl(fds[1 - theirs], F_SETFL, O_NONBLOCK);
     lua_getiuservalue(L, self, PROCESS_LOOP);
-    struct l_stream *stream =
-        l_stream_new(L, process->rt, -1, process->loop, fds[1 - theirs], (size_t)limit, 0);
+    struct l_stream *stream = l_stream_new_kind(L, process->rt, -1, process->loop, fds[1 - theirs],
+                                                L_DESCRIPTOR_ANY, (size_t)limit, 0);
     stream->quiet = true;
     if (which == 0) stream->channel = &pipe_channel;
     lua_setiuservalue(L, self, PROCESS_STREAMS + which);
@@ -297,6 +298,17 @@ static void close_streams(lua_State *L, int self) {
     }
 }
 
+/* The thread's signal mask, without what handlers have us block. */
+static void set_mask(lua_State *L, struct l_runtime *rt, sigset_t *mask) {
+    sigset_t ours;
+    sigemptyset(&ours);
+    l_add_blocked_signals(L, rt, &ours);
+    pthread_sigmask(SIG_SETMASK, NULL, mask);
+    for (int signal = 1; signal < SIGNAL_LIMIT; signal++) {
+        if (sigismember(&ours, signal) == 1) sigdelset(mask, signal);
+    }
+}
+
 /* Starts the child of the new process at `self`; 0 or -errno.  `step` says what failed. */
 static int start(lua_State *L, struct l_process *process, int self, struct order *order,
                  enum spawn_step *step) {
@@ -306,7 +318,7 @@ static int start(lua_State *L, struct l_process *process, int self, struct order
         int result = prepare_stream(L, process, self, order, which);
         if (result < 0) return result;
     }
-    signals_original_mask(&loop->loop.signals, &order->spawn.mask);
+    set_mask(L, process->rt, &order->spawn.mask);
     lua_getiuservalue(L, self, PROCESS_LOOP);
     lua_pushvalue(L, self);
     process->slot = l_anchor(L, -2, loop);

@@ -147,6 +147,17 @@ int l_checksignal(lua_State *L, int arg) {
     return luaL_argerror(L, arg, lua_pushfstring(L, "no such signal: %s", name));
 }
 
+void l_add_blocked_signals(lua_State *L, struct l_runtime *rt, sigset_t *set) {
+    l_pushshared(L, rt, L_SHARED_LOOPS);
+    lua_pushnil(L);
+    while (lua_next(L, -2)) {
+        const struct l_loop *loop = lua_touserdata(L, -1);
+        if (!loop->closed) signals_add_blocked(&loop->loop.signals, set);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
 int l_loop_add_signal_handler(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     int signal = l_checksignal(L, 2);

@@ -113,12 +113,42 @@ struct handle *signals_stop(struct signals *signals, int signal) {
     return handle;
 }
 
-void signals_original_mask(const struct signals *signals, sigset_t *mask) {
-    pthread_sigmask(SIG_SETMASK, NULL, mask);
+void signals_add_blocked(const struct signals *signals, sigset_t *set) {
     for (int signal = 1; signal < SIGNAL_LIMIT; signal++) {
         if (sigismember(&signals->watched, signal) == 1 &&
             sigismember(&signals->blocked_before, signal) != 1) {
-            sigdelset(mask, signal);
+            sigaddset(set, signal);
         }
+    }
+}
+
+/* ---- pauses ---- */
+
+/* A signal handler has no argument of its own, and a process has one of each signal. */
+static volatile sig_atomic_t came[SIGNAL_LIMIT];
+
+static void note(int signal) {
+    came[signal] = 1;
+}
+
+void signals_pause(struct signals_pause *pause, const sigset_t *set) {
+    pause->paused = *set;
+    for (int signal = 1; signal < SIGNAL_LIMIT; signal++) {
+        if (sigismember(set, signal) != 1) continue;
+        struct sigaction action = {.sa_flags = SA_RESTART};
+        action.sa_handler = note;
+        sigaction(signal, &action, &pause->actions[signal]);
+    }
+    pthread_sigmask(SIG_UNBLOCK, set, &pause->mask);
+}
+
+void signals_resume(struct signals_pause *pause) {
+    pthread_sigmask(SIG_SETMASK, &pause->mask, NULL);
+    for (int signal = 1; signal < SIGNAL_LIMIT; signal++) {
+        if (sigismember(&pause->paused, signal) != 1) continue;
+        sigaction(signal, &pause->actions[signal], NULL);
+        if (!came[signal]) continue;
+        came[signal] = 0;
+        raise(signal); /* it is blocked again, and goes the usual way */
     }
 }

@@ -3,7 +3,7 @@
  * While a signal has a handler it is blocked in the loop's thread and read from the
  * descriptor; its handle then runs in the turn after the one that found it.  Without a
  * handler it is as it was before, also for one that had come and was not read yet.
- * Children must be started with `signals_original_mask`, or they inherit the block.
+ * Children must be started without our blocks (signals_add_blocked), or they inherit them.
  * Other threads must block all signals, and of two loops only one may handle a signal:
  * what a process does with a signal there is only once. */
 #ifndef LOOPHOST_SIGNALS_H
@@ -38,7 +38,18 @@ int signals_start(struct signals *signals, int signal, struct handle *handle);
 /* The handle that was started for the signal, or NULL. */
 struct handle *signals_stop(struct signals *signals, int signal);
 
-/* The thread's signal mask without our blocks, for a child. */
-void signals_original_mask(const struct signals *signals, sigset_t *mask);
+/* Adds what we have blocked to the set. */
+void signals_add_blocked(const struct signals *signals, sigset_t *set);
+
+/* For a call that starts children without asking for a mask (system, popen): until
+ * signals_resume the signals in the set are not blocked in this thread.  One that comes
+ * meanwhile does what it would have done, but after that.  Not nested, and in one thread at
+ * a time. */
+struct signals_pause {
+    sigset_t paused, mask;
+    struct sigaction actions[SIGNAL_LIMIT];
+};
+void signals_pause(struct signals_pause *pause, const sigset_t *set);
+void signals_resume(struct signals_pause *pause);
 
 #endif

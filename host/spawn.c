@@ -35,7 +35,11 @@ struct birth {
 
 /* ---- in the child ---- */
 
-static void reset_handlers(void) {
+/* A function of the child that becomes another program never returns: the address sanitizer
+ * must not mark the borders of its variables in the memory that we share. */
+#define NEVER_RETURNS_HERE __attribute__((no_sanitize("address")))
+
+NEVER_RETURNS_HERE static void reset_handlers(void) {
     for (int signal = 1; signal < _NSIG; signal++) {
         struct sigaction action;
         if (sigaction(signal, NULL, &action) < 0) continue;
@@ -66,7 +70,7 @@ static bool keep_open(int fd, bool open) {
 }
 
 /* Those that would be overwritten before they are used get out of the way first. */
-static bool place_streams(const struct spawn *spawn) {
+NEVER_RETURNS_HERE static bool place_streams(const struct spawn *spawn) {
     int from[3];
     for (int i = 0; i < 3; i++) {
         from[i] = spawn->streams[i];
@@ -83,7 +87,7 @@ static bool place_streams(const struct spawn *spawn) {
 }
 
 /* Marks all but the first three to be closed by exec. */
-static void close_others(void) {
+NEVER_RETURNS_HERE static void close_others(void) {
     if (close_range(FIRST_OTHER, UINT_MAX, CLOSE_RANGE_CLOEXEC) == 0) return;
     struct rlimit limit; /* before Linux 5.11, or in a sandbox */
     rlim_t end = getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 1024 : limit.rlim_cur;
@@ -101,7 +105,7 @@ static bool set_descriptors(const struct spawn *spawn) {
 
 /* Tries the program in each directory of the path, as execvp, but runs no shell for a file
  * in an unknown format.  Returns the error to report. */
-static int execute(const struct birth *birth) {
+NEVER_RETURNS_HERE static int execute(const struct birth *birth) {
     const struct spawn *spawn = birth->spawn;
     char *const *environment = spawn->environment != NULL ? spawn->environment : environ;
     if (strchr(spawn->file, '/') != NULL || spawn->file[0] == '\0') {
@@ -135,7 +139,7 @@ static int fail(struct birth *birth, enum spawn_step step, int error) {
     return 127;
 }
 
-static int child_main(void *arg) {
+NEVER_RETURNS_HERE static int child_main(void *arg) {
     struct birth *birth = arg;
     const struct spawn *spawn = birth->spawn;
     reset_handlers();

@@ -323,6 +323,8 @@ describe("the options", function()
   end))
 
   it("leave no signal blocked or handled in the child", in_task(function(loop)
+    local other = lh.new_event_loop()
+    other:add_signal_handler("SIGUSR1", function() end)
     for _, signal in ipairs { "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE" } do
       loop:add_signal_handler(signal, function() end)
     end
@@ -333,6 +335,7 @@ describe("the options", function()
     local child = started("sleep", 1000)
     child:terminate()
     assert.equal(-15, child:wait())
+    other:close()
   end))
 
   it("end the child with its parent", in_task(function()
@@ -529,6 +532,27 @@ describe("the end of a child", function()
     assert.equal(-9, child:wait())
     child.stdout:close()
   end))
+
+  -- Stock Lua's own functions know nothing of handlers.
+  if pcall ~= lh.rawpcall then
+    it("started by os.execute or io.popen comes by signals handled here", in_task(function(loop)
+      local came = lh.Event()
+      loop:add_signal_handler("SIGTERM", came.set, came)
+      for _ = 1, 2 do
+        assert.same({ n = 3, nil, "signal", 15 }, table.pack(os.execute("kill -TERM $$")))
+        local pipe = assert(io.popen("grep SigBlk /proc/self/status"))
+        assert.equal(0, tonumber(pipe:read("a"):match("(%x+)%s*$"), 16))
+        pipe:close()
+        assert.is_false(came:is_set())
+        assert.is_true(os.execute("kill -TERM " .. PID))
+        came:wait()
+        came:clear()
+      end
+      raises("bad argument #1 to 'popen'", function() return io.popen() end)
+      raises("bad argument #2 to 'popen' (invalid mode)", function() return io.popen("x", "rw") end)
+      raises("bad argument #1 to 'execute'", function() return os.execute({}) end)
+    end))
+  end
 
   it("leaves os.execute and io.popen alone", in_task(function()
     local child = started("sleep", 0.05)

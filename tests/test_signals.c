@@ -192,10 +192,11 @@ SIGNAL_TEST(a_signal_that_was_blocked_before_stays_blocked) {
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     start(SIGUSR1, &f->a);
     start(SIGUSR2, &f->b);
-    sigset_t child;
-    signals_original_mask(&f->signals, &child);
-    assert_int_equal(sigismember(&child, SIGUSR1), 1);
-    assert_int_equal(sigismember(&child, SIGUSR2), 0);
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    signals_add_blocked(&f->signals, &blocked);
+    assert_int_equal(sigismember(&blocked, SIGUSR1), 0);
+    assert_int_equal(sigismember(&blocked, SIGUSR2), 1);
     stop(SIGUSR1);
     send(SIGUSR1); /* stays for whoever blocked it */
     send(SIGUSR2);
@@ -209,13 +210,16 @@ SIGNAL_TEST(a_signal_that_was_blocked_before_stays_blocked) {
     assert_false(is_blocked(SIGUSR1));
 }
 
-SIGNAL_TEST(children_can_be_given_the_mask_without_our_blocks) {
+SIGNAL_TEST(what_was_blocked_is_known_for_children) {
+    sigset_t blocked;
     start(SIGUSR1, &f->a);
     start(SIGTERM, &f->b);
-    sigset_t child;
-    signals_original_mask(&f->signals, &child);
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGWINCH);
+    signals_add_blocked(&f->signals, &blocked);
     for (int signal = 1; signal < SIGNAL_LIMIT; signal++) {
-        assert_int_equal(sigismember(&child, signal), sigismember(&f->mask, signal));
+        int expected = signal == SIGUSR1 || signal == SIGTERM || signal == SIGWINCH;
+        assert_int_equal(sigismember(&blocked, signal) == 1, expected);
     }
     assert_true(is_blocked(SIGUSR1));
 }
@@ -331,6 +335,36 @@ SIGNAL_TEST(a_signal_ends_a_wait) {
     run_all(&f->ready);
     assert_logged(&f->log, "a");
     pthread_join(sender, NULL);
+}
+
+static void nothing(int signal) {
+    (void)signal;
+}
+
+SIGNAL_TEST(a_pause_lifts_our_blocks_and_loses_no_signal) {
+    struct signals_pause pause;
+    struct sigaction before = {.sa_handler = nothing}, after;
+    sigset_t blocked;
+    sigaction(SIGUSR2, &before, NULL);
+    start(SIGUSR1, &f->a);
+    start(SIGUSR2, &f->b);
+    send(SIGUSR1);
+    sigemptyset(&blocked);
+    signals_add_blocked(&f->signals, &blocked);
+    signals_pause(&pause, &blocked);
+    assert_false(is_blocked(SIGUSR1));
+    assert_false(is_blocked(SIGUSR2));
+    send(SIGUSR2);
+    assert_ran("");
+    signals_resume(&pause);
+    assert_true(is_blocked(SIGUSR1));
+    assert_ran("ab");
+    signals_pause(&pause, &blocked);
+    signals_resume(&pause);
+    assert_ran("");
+    sigaction(SIGUSR2, NULL, &after);
+    assert_ptr_equal(after.sa_handler, nothing);
+    signal(SIGUSR2, SIG_DFL);
 }
 
 int main(void) {
