@@ -23,6 +23,7 @@ endif
 PACKAGES_build += gcc libc6-dev    # the compiler
 PACKAGES_build += lua5.4           # turns the scripts into byte code; the stock Lua to test with
 PACKAGES_build += liblua5.4-dev    # lua.h, and the static library that the host carries
+PACKAGES_build += libc-ares-dev    # names to addresses without blocking; linked in statically
 
 PACKAGES_test += $(PACKAGES_build)
 PACKAGES_test += libcmocka-dev     # the C tests' framework
@@ -47,7 +48,7 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow $(if $(WERROR),-Werror
 # nothing visible but luaopen_loophost, so that no C module can meet our names by accident.
 CFLAGS   = -std=c11 -O2 -g -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS_EXTRA)
 CPPFLAGS = -D_GNU_SOURCE -I.
-LDLIBS   = -lm -ldl -lpthread
+LDLIBS   = -l:libcares.a -lm -ldl -lpthread
 
 # All of Lua goes in and stays visible (-E), for the C modules that scripts load.
 LUA_LDLIBS   = -Wl,-E -Wl,--whole-archive -l:liblua5.4.a -Wl,--no-whole-archive

@@ -27,6 +27,8 @@ enum l_override {
     L_OVERRIDE_CALL_EXCEPTION_HANDLER = 1 << 10,
 };
 
+struct l_resolver;
+
 struct l_loop {
     struct loop loop;
     struct l_runtime *rt;
@@ -37,8 +39,9 @@ struct l_loop {
     int64_t slow_ns;    /* a callback is slow from here on, in debug mode */
     int64_t give_up_ns; /* the time by which a run shall end; 0: none */
     bool gave_up;
-    int free_slot, slots; /* of the anchors */
-    size_t tasks;         /* that are not done */
+    struct l_resolver *resolver; /* made by the first query: see names.c */
+    int free_slot, slots;        /* of the anchors */
+    size_t tasks;                /* that are not done */
     /* What stops the loop when run_until_complete's future is done.  As asyncio's callback,
      * one that has come up but not run, because the loop was stopped by hand, stops the
      * next run: hence two. */

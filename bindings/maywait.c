@@ -71,3 +71,13 @@ struct l_task *l_task_may_wait(lua_State *L, struct l_runtime *rt, const char *w
     if (task == rt->main && rt->running == NULL) put_main_on_loop(L, task, loop);
     return task;
 }
+
+struct l_loop *l_task_push_loop(lua_State *L, struct l_runtime *rt, const char *what) {
+    if (rt->current != NULL) l_task_may_wait(L, rt, what, NULL);
+    if (rt->running == NULL && rt->current == NULL) {
+        luaL_error(L, "%s: no running event loop", what);
+    }
+    struct l_loop *loop = rt->current != NULL ? rt->current->future.loop : rt->running;
+    l_loop_push(L, loop);
+    return loop;
+}

@@ -25,6 +25,7 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_sync_open(L, rt);
     l_queue_open(L, rt);
     l_stream_open(L, rt);
+    l_names_open(L, rt);
     l_socket_open(L, rt);
     l_file_open(L, rt);
     l_process_open(L, rt);

@@ -11,6 +11,7 @@ void l_coroutine_open(lua_State *L, struct l_runtime *rt);
 void l_lineedit_open(lua_State *L, struct l_runtime *rt);
 void l_sync_open(lua_State *L, struct l_runtime *rt);
 void l_queue_open(lua_State *L, struct l_runtime *rt);
+void l_names_open(lua_State *L, struct l_runtime *rt);
 void l_socket_open(lua_State *L, struct l_runtime *rt);
 
 /* pcall, xpcall and coroutine become ours, for everybody. */

@@ -28,6 +28,7 @@ enum l_type {
     L_LISTENER,
     L_FILE,
     L_PROCESS,
+    L_QUERY,
     L_LOCK,
     L_EVENT,
     L_CONDITION,

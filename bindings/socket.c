@@ -22,24 +22,6 @@ struct listener {
     sa_family_t family;
 };
 
-/* The loop that a new stream belongs to: the one that runs. */
-static struct l_loop *push_running(lua_State *L, struct l_runtime *rt, const char *what) {
-    if (rt->current != NULL) l_task_may_wait(L, rt, what, NULL);
-    if (rt->running == NULL && rt->current == NULL) {
-        luaL_error(L, "%s: no running event loop", what);
-    }
-    struct l_loop *loop = rt->current != NULL ? rt->current->future.loop : rt->running;
-    l_loop_push(L, loop);
-    return loop;
-}
-
-/* is_numeric_address(text) -> boolean */
-static int is_numeric_address(lua_State *L) {
-    struct sockaddr_storage address;
-    lua_pushboolean(L, l_parse_address(luaL_checkstring(L, 1), 0, &address) > 0);
-    return 1;
-}
-
 /* ---- connecting ---- */
 
 /* arguments..., stream: the connection is there, or has failed */
@@ -73,24 +55,39 @@ static enum l_descriptor_kind kind_of(sa_family_t family) {
     return family == AF_UNIX ? L_DESCRIPTOR_UNIX : L_DESCRIPTOR_TCP;
 }
 
+struct address {
+    struct sockaddr_storage storage;
+    socklen_t size; /* 0: none */
+};
+
+/* Binds the socket to `own`, if that is one, and begins to connect it: 0 or errno. */
+static int begin_connecting(int fd, const struct address *own, const struct address *peer) {
+    int on = 1;
+    if (peer->storage.ss_family != AF_UNIX) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    if (own->size > 0 && bind(fd, (const struct sockaddr *)&own->storage, own->size) < 0) {
+        return errno;
+    }
+    return connect(fd, (const struct sockaddr *)&peer->storage, peer->size) < 0 ? errno : 0;
+}
+
 /* Connects a new socket; limit and place are the arguments behind the address. */
-static int connect_to(lua_State *L, const struct sockaddr_storage *address, socklen_t size,
+static int connect_to(lua_State *L, const struct address *own, const struct address *peer,
                       int limit) {
     struct l_runtime *rt = l_runtime(L);
     lua_Integer bytes = luaL_optinteger(L, limit, L_STREAM_LIMIT);
     lua_settop(L, limit + 1);
-    struct l_loop *loop = push_running(L, rt, "connect");
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct l_loop *loop = l_task_push_loop(L, rt, "connect");
+    int fd = socket(peer->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return l_push_errno(L, errno);
-    int on = 1;
-    if (address->ss_family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    int result = connect(fd, (const struct sockaddr *)address, size) < 0 ? errno : 0;
+    int result = begin_connecting(fd, own, peer);
     if (result != 0 && result != EINPROGRESS && result != EINTR) {
         close(fd);
         return l_push_errno(L, result);
     }
     struct l_stream *stream =
-        l_stream_new_kind(L, rt, -1, loop, fd, kind_of(address->ss_family), (size_t)bytes,
+        l_stream_new_kind(L, rt, -1, loop, fd, kind_of(peer->storage.ss_family), (size_t)bytes,
                           lua_isnil(L, limit + 1) ? 0 : limit + 1);
     stream->readable = false; /* nothing can be there before an edge tells of it */
     if (result == 0) return 1;
@@ -98,18 +95,27 @@ static int connect_to(lua_State *L, const struct sockaddr_storage *address, sock
     return l_stream_wait(L, stream, POLL_WRITE, lua_gettop(L), connected);
 }
 
-/* socket_connect(ip, port, limit, place) -> stream, or nil, message, code */
+/* socket_connect(ip, port, limit, place, own ip or nil, own port) -> stream, or nil, message,
+ * code */
 static int socket_connect(lua_State *L) {
-    struct sockaddr_storage address;
-    socklen_t size = l_checkaddress(L, 1, &address);
-    return connect_to(L, &address, size, 3);
+    struct address peer, own = {0};
+    peer.size = l_checkaddress(L, 1, &peer.storage);
+    lua_settop(L, 6);
+    if (!lua_isnil(L, 5)) {
+        if (lua_isnil(L, 6)) {
+            lua_pushinteger(L, 0);
+            lua_replace(L, 6);
+        }
+        own.size = l_checkaddress(L, 5, &own.storage);
+    }
+    return connect_to(L, &own, &peer, 3);
 }
 
 /* socket_connect_unix(path, limit, place) -> stream, or nil, message, code */
 static int socket_connect_unix(lua_State *L) {
-    struct sockaddr_storage address;
-    socklen_t size = l_checkpath(L, 1, &address);
-    return connect_to(L, &address, size, 2);
+    struct address peer, own = {0};
+    peer.size = l_checkpath(L, 1, &peer.storage);
+    return connect_to(L, &own, &peer, 2);
 }
 
 /* ---- listening ---- */
@@ -195,7 +201,7 @@ static int listener_accept(lua_State *L) {
     lua_Integer limit = luaL_optinteger(L, 2, L_STREAM_LIMIT);
     lua_settop(L, 3);
     if (listener->fd < 0) return luaL_argerror(L, 1, "the listener is closed");
-    struct l_loop *loop = push_running(L, rt, "accept");
+    struct l_loop *loop = l_task_push_loop(L, rt, "accept");
     int fd;
     do {
         fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -231,7 +237,7 @@ static int socket_pair(lua_State *L) {
     lua_Integer limit = luaL_optinteger(L, 1, L_STREAM_LIMIT);
     int fds[2];
     lua_settop(L, 1);
-    struct l_loop *loop = push_running(L, rt, "socketpair");
+    struct l_loop *loop = l_task_push_loop(L, rt, "socketpair");
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0) {
         return l_push_errno(L, errno);
     }
@@ -248,13 +254,10 @@ void l_socket_open(lua_State *L, struct l_runtime *rt) {
                                        {NULL, NULL}};
     static const luaL_Reg metamethods[] = {
         {"__gc", listener_close}, {"__close", listener_close}, {NULL, NULL}};
-    static const luaL_Reg hooks[] = {{"is_numeric_address", is_numeric_address},
-                                     {"socket_connect", socket_connect},
-                                     {"socket_connect_unix", socket_connect_unix},
-                                     {"socket_listen", socket_listen},
-                                     {"socket_listen_unix", socket_listen_unix},
-                                     {"socketpair", socket_pair},
-                                     {NULL, NULL}};
+    static const luaL_Reg hooks[] = {
+        {"socket_connect", socket_connect}, {"socket_connect_unix", socket_connect_unix},
+        {"socket_listen", socket_listen},   {"socket_listen_unix", socket_listen_unix},
+        {"socketpair", socket_pair},        {NULL, NULL}};
     l_newtype(L, rt, L_LISTENER, "listener", methods);
     l_setfuncs(L, rt, metamethods);
     l_pushshared(L, rt, L_SHARED_HOOKS);

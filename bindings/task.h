@@ -82,6 +82,10 @@ int l_task_body_done(lua_State *L, int status, lua_KContext context);
 struct l_task *l_task_may_wait(lua_State *L, struct l_runtime *rt, const char *what,
                                struct l_loop *loop);
 
+/* Pushes the loop to which a stream or the like belongs that is opened here: the one that
+ * runs.  Raises where none does, and where a task runs that may not wait. */
+struct l_loop *l_task_push_loop(lua_State *L, struct l_runtime *rt, const char *what);
+
 /* Puts a main task that is on no loop on the current one, so that scripts can have it. */
 void l_task_bind_main(lua_State *L, struct l_task *task);
 

@@ -53,6 +53,7 @@ static int start_inbox(struct loop *loop) {
 int loop_init(struct loop *loop, enum clock_kind clock) {
     *loop = (struct loop){.owner = getpid()};
     handle_queue_init(&loop->ready);
+    handle_queue_init(&loop->closers);
     pqueue_init(&loop->priority);
     pqueue_init(&loop->timers);
     clock_init(&loop->clock, clock);
@@ -70,6 +71,8 @@ int loop_init(struct loop *loop, enum clock_kind clock) {
 void loop_close(struct loop *loop) {
     while (atomic_load(&loop->pushing) > 0) sched_yield();
     drain_inbox(loop);
+    struct handle *closer;
+    while ((closer = handle_pop(&loop->closers)) != NULL) closer->run(closer);
     while (handle_pop(&loop->ready) != NULL) continue;
     while (pqueue_pop(&loop->priority) != NULL) continue;
     while (pqueue_pop(&loop->timers) != NULL) continue;

@@ -44,6 +44,7 @@ struct loop {
     atomic_size_t pushing;          /* calls of loop_call_soon_threadsafe under way */
     size_t outstanding; /* real work under way that will wake us: virtual time waits for it */
     size_t listening;   /* what might wake us, but virtual time does not wait for */
+    struct handle_queue closers; /* of what lives as long as the loop */
     struct metrics metrics;
     struct trace trace;
     pid_t owner; /* a forked child must not touch its parent's epoll set */
@@ -53,9 +54,9 @@ struct loop {
 /* -errno: EMFILE, ENFILE, ENOMEM. */
 int loop_init(struct loop *loop, enum clock_kind clock);
 
-/* Takes every handle out of the loop, uncalled, and closes its descriptors.  Waits
- * for calls of loop_call_soon_threadsafe under way; none may begin afterwards.  From
- * inside a callback only if that never returns.  Harmless a second time, after a
+/* Calls the closers, takes every other handle out of the loop, uncalled, and closes its
+ * descriptors.  Waits for calls of loop_call_soon_threadsafe under way; none may begin
+ * afterwards.  From inside a callback only if that never returns.  Harmless a second time, after a
  * loop_init that failed, and to the parent if called in a forked child. */
 void loop_close(struct loop *loop);
 
@@ -83,6 +84,11 @@ static inline void loop_call_at(struct loop *loop, struct timer *timer, int64_t 
 /* Takes a timer out of the loop, wherever in it it stands; harmless if nowhere. */
 void loop_cancel_timer(struct loop *loop, struct timer *timer);
 void loop_cancel_priority(struct loop *loop, struct timer *timer);
+
+/* Runs the handle when the loop is closed, before anything in it is taken apart. */
+static inline void loop_call_at_close(struct loop *loop, struct handle *handle) {
+    handle_push(&loop->closers, handle);
+}
 
 /* From any thread or a signal handler: runs the handle soon.  Until it runs, nobody
  * may push it again or take it out.  Wakes the loop if it waits. */

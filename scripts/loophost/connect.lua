@@ -1,15 +1,25 @@
 -- connect.lua -- connections: which address is tried when.
 --
+-- A host with several addresses is connected to as RFC 8305 ("happy eyeballs") says: the
+-- families take turns, the next address is tried when the one before has failed or has not
+-- answered for a while, and the first connection that stands is taken.
+--
 -- The sockets themselves are C's (bindings/socket.c) and know numeric addresses only.
 
 local core = require "loophost.core"
 local argument = require "loophost.argument"
 local names = require "loophost.names"
+local tasks = require "loophost.tasks"
 require "loophost.lines"
 
 local connect = {}
 
-local OPTIONS = { limit = "integer" }
+local UNIX_OPTIONS = { limit = "integer" }
+local OPTIONS = {
+  limit = "integer", family = "string", local_addr = "table", happy_eyeballs_delay = "number",
+}
+local DELAY = 0.25 -- seconds until the next address is tried, RFC 8305 section 5
+local BACKLOG_PAUSE = 0.01 -- seconds until one is tried again that has too many waiting
 
 -- Connects to the Unix socket. As asyncio.open_unix_connection.
 ---@param path string abstract if it begins with a zero byte
@@ -19,30 +29,153 @@ local OPTIONS = { limit = "integer" }
 ---@return string? code
 function connect.open_unix_connection(path, opts)
   argument.text(path, 1, "open_unix_connection", 2)
-  opts = argument.options(opts, OPTIONS, 2, "open_unix_connection", 2)
-  return core.socket_connect_unix(path, opts.limit, argument.place(2))
+  opts = argument.options(opts, UNIX_OPTIONS, 2, "open_unix_connection", 2)
+  local from = argument.place(2)
+  while true do
+    local stream, message, code = core.socket_connect_unix(path, opts.limit, from)
+    if code ~= "EAGAIN" then return stream, message, code end
+    core.sleep(BACKLOG_PAUSE) -- for TCP the kernel does that
+  end
+end
+
+-- ---- several addresses ----
+
+-- The addresses in the order in which they are tried: the families take turns, beginning
+-- with that of the first.
+local function interleave(addresses)
+  local same, other, order = {}, {}, {}
+  local first = core.is_numeric_address(addresses[1])
+  for _, address in ipairs(addresses) do
+    local list = core.is_numeric_address(address) == first and same or other
+    list[#list + 1] = address
+  end
+  for i = 1, math.max(#same, #other) do
+    order[#order + 1] = same[i]
+    order[#order + 1] = other[i]
+  end
+  return order
+end
+
+---@class loophost.Race
+---@field winner? loophost.Stream
+---@field failures table<integer, { message: string, code: string }>
+---@field failed integer how many have
+---@field changed loophost.Event
+---@field attempts loophost.Task[]
+local Race = {}
+Race.__index = Race
+
+local function run_attempt(race, i, attempt, address)
+  local stream, message, code = attempt(address)
+  if not stream then
+    race.failures[i] = { message = message, code = code, address = address }
+    race.failed = race.failed + 1
+  elseif race.winner then
+    stream:close()
+  else
+    race.winner = stream
+  end
+  race.changed:set()
+end
+
+-- Waits for the next failure or the winner; at most so many seconds, or for ever.
+function Race:wait(seconds)
+  self.changed:clear()
+  if not seconds then return self.changed:wait() end
+  local timer = tasks.loop():call_later(seconds, self.changed.set, self.changed)
+  local _timer <close> = setmetatable({}, { __close = function() timer:cancel() end })
+  self.changed:wait()
+end
+
+-- Ends the attempts that are still under way; after an error, what has been won as well.
+function Race:__close(err)
+  local running = {}
+  for _, task in ipairs(self.attempts) do
+    if not task:done() then
+      task:cancel()
+      running[#running + 1] = task
+    end
+  end
+  if err ~= nil and self.winner then self.winner:close() end
+  if running[1] then require("loophost.waits").wait(running) end
+end
+
+-- What to say when all have failed: the first failure, and if they differ, the others.
+function Race:failure()
+  local first, texts, differ = self.failures[1], {}, false
+  for i, failure in ipairs(self.failures) do
+    texts[i] = ("%s (%s)"):format(failure.message, failure.address)
+    differ = differ or failure.message ~= first.message
+  end
+  return nil, differ and table.concat(texts, "; ") or first.message, first.code
+end
+
+-- The first connection that stands.
+---@param addresses string[] in the order in which they are tried
+---@param delay number seconds
+---@param attempt fun(address: string): loophost.Stream?, string?, string?
+local function race_to(addresses, delay, attempt)
+  local race <close> = setmetatable({
+    failures = {}, failed = 0, changed = core.Event(), attempts = {},
+  }, Race)
+  local loop = tasks.loop()
+  for i, address in ipairs(addresses) do
+    race.attempts[i] = loop:create_task(run_attempt, race, i, attempt, address)
+    local deadline, failed = loop:time() + delay, race.failed
+    while not race.winner and race.failed == failed and loop:time() < deadline do
+      race:wait(deadline - loop:time())
+    end
+    if race.winner then return race.winner end
+  end
+  while not race.winner and race.failed < #addresses do race:wait() end
+  if race.winner then return race.winner end
+  return race:failure()
+end
+
+-- ---- connections ----
+
+---@class loophost.ConnectionOptions
+---@field limit? integer bytes of the longest line; 64 KiB
+---@field family? "inet"|"inet6" only addresses of this kind
+---@field local_addr? { [1]: string, [2]: integer? } numeric address and port to connect from
+---@field happy_eyeballs_delay? number seconds after which the next address is tried; 0.25
+
+local function check_options(opts)
+  opts = argument.options(opts, OPTIONS, 3, "open_connection", 3)
+  local family, own, delay = opts.family, opts.local_addr, opts.happy_eyeballs_delay
+  if family and family ~= "inet" and family ~= "inet6" then
+    argument.fail(3, "open_connection", "invalid value of option 'family'", 3)
+  elseif own and not (type(own[1]) == "string" and core.is_numeric_address(own[1])
+      and (own[2] == nil or math.tointeger(own[2]))) then
+    argument.fail(3, "open_connection",
+      "option 'local_addr' must be a list of a numeric address and a port", 3)
+  elseif delay and (delay < 0 or delay ~= delay) then
+    argument.fail(3, "open_connection", "invalid value of option 'happy_eyeballs_delay'", 3)
+  end
+  return opts
 end
 
 -- Connects to the host: to the first of its addresses that answers. As asyncio.open_connection.
----@param host string
+---@param host string a name or a numeric address
 ---@param port integer
----@param opts? { limit?: integer }
+---@param opts? loophost.ConnectionOptions
 ---@return loophost.Stream? stream
 ---@return string? message
----@return string? code
+---@return string? code that of the first address, where all have failed
 function connect.open_connection(host, port, opts)
   argument.text(host, 1, "open_connection", 2)
   argument.port(port, 2, "open_connection", 2)
-  opts = argument.options(opts, OPTIONS, 3, "open_connection", 2)
-  local list, message, code = names.addresses(host)
-  if not list then return nil, message, code end
+  opts = check_options(opts)
   local from = argument.place(2)
-  for _, address in ipairs(list) do
-    local stream, text, name = core.socket_connect(address, port, opts.limit, from)
-    if stream then return stream end
-    if not message then message, code = text, name end -- the first address's failure
+  local own = opts.local_addr or {}
+  local addresses, message, code = names.addresses(host, opts.family)
+  if not addresses then return nil, message, code end
+
+  local function attempt(address)
+    return core.socket_connect(address, port, opts.limit, from, own[1], own[2])
   end
-  return nil, message, code
+  if not addresses[2] then return attempt(addresses[1]) end
+  return race_to(interleave(addresses), opts.happy_eyeballs_delay or DELAY, attempt)
 end
 
 return connect

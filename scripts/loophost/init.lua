@@ -9,8 +9,7 @@ local FROM_C = [[
   await sleep Sleep current_task get_running_loop
   iserror rawpcall rawxpcall pcall xpcall coroutine isfuture istask
   Lock Event Condition Semaphore BoundedSemaphore Queue PriorityQueue LifoQueue
-  create_datagram_endpoint
-  getaddrinfo stdin stdout stderr]]
+  create_datagram_endpoint stdin stdout stderr]]
 
 -- Done in a module of ours, under the same name.
 local FROM_MODULES = {
@@ -24,6 +23,7 @@ local FROM_MODULES = {
   timeout = "timeout timeout_at wait_for",
   taskgroup = "TaskGroup",
   barrier = "Barrier",
+  names = "getaddrinfo",
   connect = "open_connection open_unix_connection",
   server = "start_server start_unix_server",
   file = "open_file",
