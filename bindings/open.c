@@ -5,6 +5,7 @@
 #include "bindings/error.h"
 #include "bindings/file.h"
 #include "bindings/handle.h"
+#include "bindings/listener.h"
 #include "bindings/process.h"
 #include "bindings/scripts.h"
 #include "bindings/stream.h"
@@ -27,6 +28,8 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_stream_open(L, rt);
     l_names_open(L, rt);
     l_socket_open(L, rt);
+    l_listener_open(L, rt);
+    l_service_open(L, rt);
     l_file_open(L, rt);
     l_process_open(L, rt);
 }

@@ -18,6 +18,7 @@ struct l_runtime *l_runtime_open(lua_State *L) {
     lua_pop(L, 1);
     struct l_runtime *rt = lua_newuserdatauv(L, sizeof *rt, L_SHARED_COUNT);
     memset(rt, 0, sizeof *rt);
+    handle_queue_init(&rt->starved);
     handle_queue_init(&rt->jobs);
     for (int which = 0; which < L_SHARED_COUNT; which++) {
         lua_newtable(L);

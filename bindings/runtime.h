@@ -26,6 +26,7 @@ enum l_type {
     L_SLEEP,
     L_STREAM,
     L_LISTENER,
+    L_SERVICE,
     L_FILE,
     L_PROCESS,
     L_QUERY,
@@ -44,13 +45,14 @@ enum l_type {
 enum l_pool { L_POOL_FILES, L_POOL_WORKERS, L_POOL_COUNT };
 
 struct l_runtime {
-    struct l_task *current; /* the task whose step runs, or NULL */
-    lua_State *coroutine;   /* the coroutine in which that task may wait */
-    struct l_loop *running; /* the loop that runs, or NULL */
-    struct l_task *main;    /* the host's main task until it is done, or NULL */
-    char *scratch;          /* memory that reads go to first; see stream.c */
-    unsigned immediate;     /* operations of this step that could have waited but did not */
-    bool passing;           /* a wait is on its way up from `coroutine` to the step */
+    struct l_task *current;      /* the task whose step runs, or NULL */
+    lua_State *coroutine;        /* the coroutine in which that task may wait */
+    struct l_loop *running;      /* the loop that runs, or NULL */
+    struct l_task *main;         /* the host's main task until it is done, or NULL */
+    char *scratch;               /* memory that reads go to first; see stream.c */
+    unsigned immediate;          /* operations of this step that could have waited but did not */
+    struct handle_queue starved; /* run when a stream has given a descriptor back */
+    bool passing;                /* a wait is on its way up from `coroutine` to the step */
     const void *metatables[L_TYPE_COUNT];
     const char *type_names[L_TYPE_COUNT];
     struct handle interrupt; /* cancels the main task; queued by a signal handler */

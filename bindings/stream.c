@@ -125,7 +125,9 @@ void l_stream_close(lua_State *L, struct l_stream *stream) {
     stop_watch(stream);
     stream->fd = -1;
     if (!stream->keep_fd) close(fd);
-    if (stream->loop->closed) { /* it has forgotten its tasks */
+    struct handle *starved; /* whoever waits for a descriptor can have this one */
+    while ((starved = handle_pop(&stream->rt->starved)) != NULL) starved->run(starved);
+    if (stream->loop == NULL || stream->loop->closed) { /* it has forgotten its tasks */
         stream->reading = stream->writing = NULL;
         return;
     }
@@ -193,32 +195,45 @@ static int start_watch(struct l_stream *stream) {
     return result == -EPERM ? 0 : result;
 }
 
-struct l_stream *l_stream_new_kind(lua_State *L, struct l_runtime *rt, int loop_index,
-                                   struct l_loop *loop, int fd, enum l_descriptor_kind kind,
-                                   size_t limit, int place) {
-    loop_index = lua_absindex(L, loop_index);
-    if (place != 0) place = lua_absindex(L, place);
-    struct l_stream *stream = l_newobject(L, rt, L_STREAM, sizeof *stream, L_STREAM_USERVALUES);
+void *l_stream_prepare(lua_State *L, struct l_runtime *rt, size_t size, int uservalues) {
+    struct l_stream *stream = l_newobject(L, rt, L_STREAM, size, uservalues);
     stream->rt = rt;
-    stream->loop = loop;
     stream->channel = &l_descriptor_channel;
-    stream->limit = limit;
+    stream->fd = -1;
     handle_queue_init(&stream->turns);
     watch_init(&stream->watch, descriptor_ready);
-    stream->fd = fd;
-    stream->kind = kind;
-    stream->readable = stream->writable = true;
+    return stream;
+}
+
+void l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop, int fd,
+                    enum l_descriptor_kind kind, size_t limit, int place) {
+    struct l_stream *stream = lua_touserdata(L, index);
+    index = lua_absindex(L, index);
     lua_pushvalue(L, loop_index);
-    lua_setiuservalue(L, -2, L_STREAM_LOOP);
+    lua_setiuservalue(L, index, L_STREAM_LOOP);
     if (place != 0) {
         lua_pushvalue(L, place);
-        lua_setiuservalue(L, -2, L_STREAM_PLACE);
+        lua_setiuservalue(L, index, L_STREAM_PLACE);
     }
+    stream->loop = loop;
+    stream->limit = limit;
+    stream->kind = kind;
+    stream->readable = stream->writable = true;
+    stream->fd = fd;
     int result = start_watch(stream);
     if (result < 0) {
         l_stream_close(L, stream);
         luaL_error(L, "cannot watch descriptor %d: %s", fd, strerror(-result));
     }
+}
+
+struct l_stream *l_stream_new_kind(lua_State *L, struct l_runtime *rt, int loop_index,
+                                   struct l_loop *loop, int fd, enum l_descriptor_kind kind,
+                                   size_t limit, int place) {
+    loop_index = lua_absindex(L, loop_index);
+    if (place != 0) place = lua_absindex(L, place);
+    struct l_stream *stream = l_stream_prepare(L, rt, sizeof *stream, L_STREAM_USERVALUES);
+    l_stream_start(L, -1, loop_index, loop, fd, kind, limit, place);
     return stream;
 }
 

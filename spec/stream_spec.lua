@@ -1,4 +1,4 @@
--- Streams and servers, over real sockets and by the real clock.
+-- Streams, over real sockets and by the real clock.
 
 local lh = require "loophost"
 local support = require "spec.support"
@@ -313,87 +313,5 @@ describe("connecting", function()
     assert.same({ server:getsockname() }, { client:getpeername() })
     assert.same({ client:getsockname() }, { peer:getpeername() })
     assert.is_true(client:fileno() >= 0)
-  end))
-end)
-
-describe("a server", function()
-  it("serves many connections at once, and ends when their handlers have", in_task(function()
-    local server = assert(lh.start_server(function(stream)
-      for line in stream:lines() do stream:write(line:upper(), "\n") end
-      stream:close()
-    end, "127.0.0.1", 0, { backlog = 7 }))
-    local _, port = server:getsockname()
-    local tasks = {}
-    for i = 1, 30 do
-      tasks[i] = lh.create_task(function()
-        local stream <close> = assert(lh.open_connection("127.0.0.1", port))
-        stream:write("line ", i, "\n")
-        return stream:readline()
-      end)
-    end
-    for i = 1, 30 do assert.equal("LINE " .. i, lh.await(tasks[i])) end
-    assert.is_true(server:is_serving())
-    server:close()
-    server:close()
-    assert.is_false(server:is_serving())
-    assert.equal("EBADF", select(3, server:getsockname()))
-    assert.is_true(server:wait_closed())
-  end))
-
-  it("reports a handler's error, and closes its connection", in_task(function(loop)
-    local reports = support.reports(loop)
-    local server <close> = assert(lh.start_server(function() error("oops") end, "127.0.0.1", 0))
-    local stream <close> = assert(lh.open_connection("127.0.0.1",
-      select(2, server:getsockname())))
-    assert.is_nil(stream:read())
-    assert.equal(1, #reports)
-    assert.is_truthy(tostring(reports[1].exception):find("oops", 1, true))
-    assert.is_truthy(tostring(reports[1].traceback):find("stream_spec", 1, true))
-  end))
-
-  it("closes the connection of a handler that is cancelled", in_task(function()
-    local task
-    local server <close> = assert(lh.start_server(function()
-      task = lh.current_task()
-      lh.sleep(60)
-    end, "127.0.0.1", 0))
-    local stream <close> = assert(lh.open_connection("127.0.0.1",
-      select(2, server:getsockname())))
-    lh.sleep(0.01)
-    task:cancel()
-    assert.is_nil(stream:read())
-  end))
-
-  it("serves until it is closed, or cancelled", in_task(function()
-    for _, way in ipairs { "close", "cancel" } do
-      local server = assert(lh.start_server(function() end, "127.0.0.1", 0))
-      local task = lh.create_task(server.serve_forever, server)
-      lh.sleep(0)
-      if way == "close" then
-        server:close()
-        lh.await(task)
-      else
-        task:cancel()
-        expect.cancelled(task)
-      end
-      assert.is_false(server:is_serving())
-    end
-  end))
-
-  it("listens at the path of a Unix socket, with the mode, again after its end", in_task(function()
-    local path = os.tmpname()
-    os.remove(path)
-    for _ = 1, 2 do
-      local server <close> = assert(lh.start_unix_server(function(stream)
-        stream:write("hello")
-        stream:close()
-      end, path, { mode = 384 }))
-      assert.equal(path, server:getsockname())
-      local stream <close> = assert(lh.open_unix_connection(path))
-      assert.equal(path, stream:getpeername())
-      assert.equal("hello", stream:read("a"))
-      assert.equal("EADDRINUSE", select(3, lh.start_unix_server(function() end, path)))
-    end
-    os.remove(path)
   end))
 end)
