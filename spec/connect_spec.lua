@@ -109,9 +109,14 @@ describe("a host with several addresses", function()
 
   it("is tried at the next one when the first does not answer", in_task(function()
     -- a listener whose backlog is full answers no more
-    local holes <close> = assert(lh.start_server(function() lh.sleep(100) end, "127.0.0.1", 0,
-      { backlog = 0, max_connections = 1 }))
+    local holes <close> = assert(lh.start_server(function(stream)
+      stream:write("served")
+      stream:read "a"
+      stream:close()
+    end, "127.0.0.1", 0, { backlog = 0, max_connections = 1 }))
     local _, port = holes:getsockname()
+    local only <close> = assert(lh.open_connection("127.0.0.1", port))
+    assert.equal("served", only:read())
     local fillers = {}
     for i = 1, 4 do
       fillers[i] = lh.create_task(lh.open_connection, "127.0.0.1", port)
@@ -126,6 +131,9 @@ describe("a host with several addresses", function()
       local ok, filled = lh.rawpcall(lh.await, filler)
       if ok and filled then filled:close() end
     end
+    holes:close()
+    only:close()
+    holes:wait_closed()
   end))
 
   it("leaves no descriptor when the connecting task is cancelled, at any turn", in_task(function()
