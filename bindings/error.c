@@ -153,7 +153,7 @@ void l_keep_traceback(lua_State *L, struct l_runtime *rt) {
     lua_getfield(L, -2, "inner_error");
     if (!lua_isnil(L, -1) && lua_rawequal(L, -1, error)) {
         lua_pushvalue(L, -2);
-        lua_pushliteral(L, "\nin the coroutine that raised it:");
+        lua_getfield(L, -4, "inner_title");
         lua_getfield(L, -5, "inner_traceback");
         luaL_gsub(L, lua_tostring(L, -1), "stack traceback:", "");
         lua_remove(L, -2);
@@ -171,9 +171,23 @@ void l_keep_inner_traceback(lua_State *L, struct l_runtime *rt, lua_State *faile
     l_pushshared(L, rt, L_SHARED_SCRATCH);
     luaL_traceback(L, failed, NULL, 0);
     lua_setfield(L, -2, "inner_traceback");
+    lua_pushliteral(L, "\nin the coroutine that raised it:");
+    lua_setfield(L, -2, "inner_title");
     lua_pushvalue(L, error);
     lua_setfield(L, -2, "inner_error");
     lua_settop(L, error);
+}
+
+void l_keep_worker_traceback(lua_State *L, struct l_runtime *rt, int error, int traceback) {
+    int top = lua_gettop(L);
+    l_pushshared(L, rt, L_SHARED_SCRATCH);
+    lua_pushvalue(L, traceback);
+    lua_setfield(L, -2, "inner_traceback");
+    lua_pushliteral(L, "\nin the thread that raised it:");
+    lua_setfield(L, -2, "inner_title");
+    lua_pushvalue(L, error);
+    lua_setfield(L, -2, "inner_error");
+    lua_settop(L, top);
 }
 
 void l_take_traceback(lua_State *L, struct l_runtime *rt) {

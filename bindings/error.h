@@ -25,6 +25,9 @@ bool l_is_cancelled(lua_State *L, const struct l_runtime *rt, int index);
 void l_keep_traceback(lua_State *L, struct l_runtime *rt);
 void l_keep_inner_traceback(lua_State *L, struct l_runtime *rt, lua_State *failed);
 
+/* The same for the error at the index that a worker raised, with its traceback at another. */
+void l_keep_worker_traceback(lua_State *L, struct l_runtime *rt, int error, int traceback);
+
 /* The error on top is what the kept inner traceback belongs to. */
 void l_keep_inner_error(lua_State *L, struct l_runtime *rt);
 

@@ -239,10 +239,7 @@ static int file_close(lua_State *L) {
     }
     begin_closing(L, file);
     if (can_wait(L, file->job.rt)) return close_step(L, LUA_OK, 0);
-    if (l_job_under_way(&file->job) && !l_job_finish(L, &file->job)) {
-        lua_pushboolean(L, 1); /* the loop is about to be told, and file_done closes it */
-        return 1;
-    }
+    if (l_job_under_way(&file->job)) l_job_finish(L, &file->job);
     if (file->fd >= 0) close_now(file);
     return close_result(L, file);
 }

@@ -84,6 +84,7 @@ static void end(lua_State *L, struct l_job *job, bool worked) {
     job->job.state = THREADPOOL_IDLE;
     job->done(job, worked);
     l_job_abandon(L, job);
+    job->loop = NULL;
     unanchor(L, job);
 }
 
@@ -164,16 +165,18 @@ int l_job_wait(lua_State *L, struct l_job *job, struct l_task *task, lua_KContex
     return l_task_wait_k(L, task, job->wait, job, context, continuation);
 }
 
-bool l_job_finish(lua_State *L, struct l_job *job) {
-    struct threadpool *pool = job->rt->pools[job->pool];
-    if (pool == NULL) return false;
-    bool ours = threadpool_is_ours(pool); /* else what was under way is lost with the threads */
-    if (ours) {
-        if (job->loop != NULL && !threadpool_redirect(pool, &job->job, NULL)) return false;
-        threadpool_wait(pool, &job->job, -1);
-    }
-    l_job_abandon(L, job);
+void l_job_forget(struct l_job *job) {
+    handle_unlink(&job->place);
+    if (job->loop != NULL) loop_take_out(&job->loop->loop, &job->job.handle);
     job->loop = NULL;
+}
+
+void l_job_finish(lua_State *L, struct l_job *job) {
+    struct threadpool *pool = job->rt->pools[job->pool];
+    /* else, in a forked child, what was under way is lost with the threads */
+    bool ours = pool != NULL && threadpool_is_ours(pool);
+    if (ours) threadpool_wait(pool, &job->job, -1);
+    l_job_abandon(L, job);
+    if (job->loop != NULL) loop_take_out(&job->loop->loop, &job->job.handle);
     end(L, job, ours);
-    return true;
 }

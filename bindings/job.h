@@ -49,12 +49,15 @@ static inline bool l_job_under_way(const struct l_job *job) {
     return handle_queued(&job->place);
 }
 
-/* Blocks until the job, which is under way, is over and calls `done`.  False, having done
- * nothing, if the thread is through with it and the loop is about to do that. */
-bool l_job_finish(lua_State *L, struct l_job *job);
+/* Blocks until the job, which is under way, is over and calls `done`. */
+void l_job_finish(lua_State *L, struct l_job *job);
 
 /* For an l_wait: the waiter is cancelled. */
 void l_job_leave(struct l_task *task);
+
+/* The job, whose thread is through with it or was given up, is under way no more, and `done`
+ * will not be called. */
+void l_job_forget(struct l_job *job);
 
 /* Before, and after, a loop's core is closed: its jobs that have not begun, or are done, are
  * over; those that run go on, for nobody. */

@@ -32,6 +32,7 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_service_open(L, rt);
     l_file_open(L, rt);
     l_process_open(L, rt);
+    l_thread_open(L, rt);
 }
 
 /* The loader of an embedded script; its number and its globals are the upvalues. */

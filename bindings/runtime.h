@@ -16,6 +16,7 @@
 
 struct l_loop;
 struct l_task;
+struct l_worker;
 struct threadpool;
 
 enum l_type {
@@ -59,6 +60,7 @@ struct l_runtime {
     volatile bool interrupted, interrupt_pending, interrupt_sent;
     bool context_set;                       /* some ContextVar was ever set: see context.h */
     struct threadpool *pools[L_POOL_COUNT]; /* made when first needed */
+    struct l_worker *workers;               /* see worker.h */
     struct handle_queue jobs;               /* under way in them */
     lua_CFunction traceback;                /* debug.traceback */
     lua_Integer tasks_named;                /* so far, as Task-N */

@@ -42,6 +42,11 @@ void loop_call_soon_threadsafe(struct loop *loop, struct handle *handle) {
     atomic_fetch_sub(&loop->pushing, 1);
 }
 
+void loop_take_out(struct loop *loop, struct handle *handle) {
+    drain_inbox(loop);
+    if (handle_queued(handle)) handle_unlink(handle);
+}
+
 static int start_inbox(struct loop *loop) {
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (fd < 0) return -errno;

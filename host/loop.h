@@ -94,6 +94,10 @@ static inline void loop_call_at_close(struct loop *loop, struct handle *handle) 
  * may push it again or take it out.  Wakes the loop if it waits. */
 void loop_call_soon_threadsafe(struct loop *loop, struct handle *handle);
 
+/* Takes out a handle that another thread has pushed and that has not run; harmless if it is
+ * nowhere. */
+void loop_take_out(struct loop *loop, struct handle *handle);
+
 /* One turn.  0, or -EDEADLK when nothing is ready and nothing could ever wake the
  * loop: no timer, no signal handler, nothing `outstanding` or `listening` (a watch
  * alone does not count, its owner says which of the two it is); or another -errno of

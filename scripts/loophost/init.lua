@@ -28,6 +28,7 @@ local FROM_MODULES = {
   server = "start_server start_unix_server",
   file = "open_file",
   process = "create_subprocess_exec create_subprocess_shell",
+  thread = "to_thread",
   context = "ContextVar",
 }
 
