@@ -142,9 +142,9 @@ stress: deps-test              ## the specs with a full garbage collection at ev
 
 MEMCHECK = valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
     --child-silent-after-fork=yes
-valgrind: deps-lint            ## C tests under memcheck, and the specs not tagged #slow
+valgrind: deps-lint            ## C tests under memcheck, and the specs not tagged #slow or #child
 	@$(MAKE) tests
-	@BUILD=$(BUILD) WRAP='$(MEMCHECK)' BUSTED_FLAGS=--exclude-tags=slow TIMEOUT=600 JOBS=2 \
+	@BUILD=$(BUILD) WRAP='$(MEMCHECK)' BUSTED_FLAGS=--exclude-tags=slow,child TIMEOUT=600 JOBS=2 \
 	    tests/run c spec
 
 bench: tests                   ## every program and script of tests/bench

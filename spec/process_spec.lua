@@ -1,4 +1,6 @@
 -- Child processes: real ones, by the real clock.
+--
+-- All are tagged #child: memcheck, which knows little of clone and pidfds, leaves them out.
 
 local lh = require "loophost"
 local support = require "spec.support"
@@ -75,7 +77,7 @@ end
 
 local PIPES = { stdin = "pipe", stdout = "pipe", stderr = "pipe" }
 
-describe("a child process", function()
+describe("a child process #child", function()
   it("has a pid, streams where they are pipes, and a returncode once it has ended",
     in_task(function()
       local child = started("sh", "-c", "exit 3", { stdout = "pipe" })
@@ -137,6 +139,31 @@ describe("a child process", function()
     assert.equal(0, child:wait())
   end))
 
+  it("that cannot be started tells why", in_task(function()
+    local function fails(code, message, ...)
+      local child, text, name = exec(...)
+      assert.is_nil(child)
+      assert.equal(code, name)
+      assert.equal(code .. ": " .. message, text)
+    end
+    for _ = 1, 3 do
+      fails("ENOENT", "no such file or directory: cannot execute 'no-such-program'",
+        "no-such-program", PIPES)
+      fails("EACCES", "permission denied: cannot execute '/etc/passwd'", "/etc/passwd", PIPES)
+      fails("ENOTDIR", "not a directory: cannot execute '/etc/passwd/x'", "/etc/passwd/x")
+      fails("ENOENT", "no such file or directory: cannot enter directory '/no/such'", "true",
+        { cwd = "/no/such" })
+      fails("EPERM", "operation not permitted: cannot join the process group", "true",
+        { process_group = 1 })
+      fails("EBADF", "bad file descriptor: cannot pass the descriptors", "true",
+        { stdout = 1000 })
+      fails("E2BIG", "argument list too long: cannot execute 'true'", "true",
+        ("x"):rep(200000))
+    end
+  end))
+end)
+
+describe("starting a process", function()
   it("is refused when the arguments are wrong, in the caller's line", in_task(function()
     local function wrong(message, fn, ...)
       local arguments = table.pack(...)
@@ -187,29 +214,6 @@ describe("a child process", function()
       { stdin = file })
   end))
 
-  it("that cannot be started tells why", in_task(function()
-    local function fails(code, message, ...)
-      local child, text, name = exec(...)
-      assert.is_nil(child)
-      assert.equal(code, name)
-      assert.equal(code .. ": " .. message, text)
-    end
-    for _ = 1, 3 do
-      fails("ENOENT", "no such file or directory: cannot execute 'no-such-program'",
-        "no-such-program", PIPES)
-      fails("EACCES", "permission denied: cannot execute '/etc/passwd'", "/etc/passwd", PIPES)
-      fails("ENOTDIR", "not a directory: cannot execute '/etc/passwd/x'", "/etc/passwd/x")
-      fails("ENOENT", "no such file or directory: cannot enter directory '/no/such'", "true",
-        { cwd = "/no/such" })
-      fails("EPERM", "operation not permitted: cannot join the process group", "true",
-        { process_group = 1 })
-      fails("EBADF", "bad file descriptor: cannot pass the descriptors", "true",
-        { stdout = 1000 })
-      fails("E2BIG", "argument list too long: cannot execute 'true'", "true",
-        ("x"):rep(200000))
-    end
-  end))
-
   it("needs a loop", function()
     local loop = lh.new_event_loop()
     if lh.current_task() == nil then raises("no running event loop", exec, "true") end
@@ -217,7 +221,7 @@ describe("a child process", function()
   end)
 end)
 
-describe("the options", function()
+describe("the options #child", function()
   local function output(command, opts)
     opts.stdout = "pipe"
     local child = assert(shell(command, opts))
@@ -354,7 +358,7 @@ describe("the options", function()
   end))
 end)
 
-describe("communicate", function()
+describe("communicate #child", function()
   it("writes and reads at the same time", in_task(function()
     local text = ("0123456789abcdef"):rep(4 * 1024 * 1024) -- 64 MiB
     local child = started("cat", PIPES)
@@ -449,7 +453,7 @@ describe("communicate", function()
   end))
 end)
 
-describe("many children", function()
+describe("many children #child", function()
   it("run at once", in_task(function()
     local tasks = {}
     for i = 1, 200 do
@@ -502,7 +506,7 @@ describe("many children", function()
   end))
 end)
 
-describe("the end of a child", function()
+describe("the end of a child #child", function()
   it("is seen although the script has dropped the process", in_task(function()
     for _ = 1, 10 do started("true") end
     collectgarbage()

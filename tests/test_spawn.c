@@ -423,6 +423,15 @@ SPAWN_TEST(a_death_signal_comes_when_the_thread_ends) {
     assert_int_equal(finish(&child), -SIGHUP);
 }
 
+/* Valgrind makes a fork of our clone, so that the child's failures are lost, and knows little
+ * of pidfds. */
+static bool under_valgrind(void) {
+    const char *preloaded = getenv("LD_PRELOAD");
+    return preloaded != NULL && strstr(preloaded, "vgpreload") != NULL;
+}
+
 int main(void) {
-    return suite_run();
+    if (!under_valgrind()) return suite_run();
+    printf("[  SKIPPED ] %d test(s)\n", suite_count);
+    return EXIT_SUCCESS;
 }
