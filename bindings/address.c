@@ -8,8 +8,11 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 int l_push_address(lua_State *L, const struct sockaddr_storage *address, socklen_t size) {
     char text[INET6_ADDRSTRLEN];
@@ -52,6 +55,15 @@ int l_push_socket_name(lua_State *L, int fd, l_socket_name_fn *get_name) {
     return l_push_address(L, &address, size);
 }
 
+/* The interface of that name or number; 0 if there is none. */
+static unsigned scope_number(const char *scope) {
+    unsigned number = if_nametoindex(scope);
+    if (number != 0 || scope[0] < '0' || scope[0] > '9') return number;
+    char *end;
+    unsigned long digits = strtoul(scope, &end, 10);
+    return *end == '\0' && digits <= UINT32_MAX ? (unsigned)digits : 0;
+}
+
 socklen_t l_parse_address(const char *text, uint16_t port, struct sockaddr_storage *address) {
     memset(address, 0, sizeof *address);
     struct sockaddr_in *v4 = (void *)address;
@@ -69,7 +81,10 @@ socklen_t l_parse_address(const char *text, uint16_t port, struct sockaddr_stora
     if (inet_pton(AF_INET6, plain, &v6->sin6_addr) != 1) return 0;
     v6->sin6_family = AF_INET6;
     v6->sin6_port = htons(port);
-    if (text[length] == '%') v6->sin6_scope_id = if_nametoindex(text + length + 1);
+    if (text[length] == '%') {
+        v6->sin6_scope_id = scope_number(text + length + 1);
+        if (v6->sin6_scope_id == 0) return 0;
+    }
     return sizeof *v6;
 }
 
@@ -93,4 +108,18 @@ socklen_t l_checkpath(lua_State *L, int arg, struct sockaddr_storage *address) {
     un->sun_family = AF_UNIX;
     memcpy(un->sun_path, path, length);
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (path[0] != '\0'));
+}
+
+/* A probe of the wrong type is told so where somebody listens, and is refused where nobody
+ * does. */
+void l_remove_stale_socket(const struct sockaddr_storage *address, socklen_t size) {
+    const char *path = ((const struct sockaddr_un *)(const void *)address)->sun_path;
+    struct stat status;
+    if (path[0] == '\0' || lstat(path, &status) < 0 || !S_ISSOCK(status.st_mode)) return;
+    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (probe < 0) return;
+    if (connect(probe, (const struct sockaddr *)address, size) < 0 && errno == ECONNREFUSED) {
+        unlink(path);
+    }
+    close(probe);
 }

@@ -23,4 +23,8 @@ socklen_t l_parse_address(const char *text, uint16_t port, struct sockaddr_stora
 socklen_t l_checkaddress(lua_State *L, int arg, struct sockaddr_storage *address);
 socklen_t l_checkpath(lua_State *L, int arg, struct sockaddr_storage *address);
 
+/* A socket file that nobody listens on any more is in the way of one who wants to: it is
+ * removed. */
+void l_remove_stale_socket(const struct sockaddr_storage *address, socklen_t size);
+
 #endif

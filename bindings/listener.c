@@ -151,19 +151,6 @@ static const char *path_of(const struct sockaddr_storage *address) {
     return ((const struct sockaddr_un *)(const void *)address)->sun_path;
 }
 
-/* A socket file that nobody listens on any more is in the way of one who wants to. */
-static void remove_stale_socket(const struct sockaddr_storage *address, socklen_t size) {
-    const char *path = path_of(address);
-    struct stat status;
-    if (path[0] == '\0' || lstat(path, &status) < 0 || !S_ISSOCK(status.st_mode)) return;
-    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (probe < 0) return;
-    if (connect(probe, (const struct sockaddr *)address, size) < 0 && errno == ECONNREFUSED) {
-        unlink(path);
-    }
-    close(probe);
-}
-
 /* Remembers which file the listener has made. */
 static void note_file(struct l_listener *listener, const char *path) {
     struct stat status;
@@ -194,7 +181,7 @@ static int socket_listen_unix(lua_State *L) {
     int backlog = check_backlog(L, 2);
     lua_Integer mode = luaL_optinteger(L, 3, -1);
     struct l_listener *listener = new_listener(L, L_DESCRIPTOR_UNIX);
-    remove_stale_socket(&address, size);
+    l_remove_stale_socket(&address, size);
     listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (listener->fd < 0) return l_push_errno(L, errno);
     /* on Linux the new file has the socket's mode: there is no moment with another */

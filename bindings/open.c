@@ -30,6 +30,7 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_socket_open(L, rt);
     l_listener_open(L, rt);
     l_service_open(L, rt);
+    l_datagram_open(L, rt);
     l_file_open(L, rt);
     l_process_open(L, rt);
     l_thread_open(L, rt);

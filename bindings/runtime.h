@@ -28,6 +28,7 @@ enum l_type {
     L_STREAM,
     L_LISTENER,
     L_SERVICE,
+    L_DATAGRAM,
     L_FILE,
     L_PROCESS,
     L_QUERY,
@@ -52,7 +53,7 @@ struct l_runtime {
     struct l_task *main;         /* the host's main task until it is done, or NULL */
     char *scratch;               /* memory that reads go to first; see stream.c */
     unsigned immediate;          /* operations of this step that could have waited but did not */
-    struct handle_queue starved; /* run when a stream has given a descriptor back */
+    struct handle_queue starved; /* run when a descriptor was given back */
     bool passing;                /* a wait is on its way up from `coroutine` to the step */
     const void *metatables[L_TYPE_COUNT];
     const char *type_names[L_TYPE_COUNT];
@@ -70,6 +71,12 @@ struct l_runtime {
 /* The runtime of the running C function. */
 static inline struct l_runtime *l_runtime(lua_State *L) {
     return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/* A descriptor was given back: whoever waits for one can have it. */
+static inline void l_descriptor_freed(struct l_runtime *rt) {
+    struct handle *starved;
+    while ((starved = handle_pop(&rt->starved)) != NULL) starved->run(starved);
 }
 
 /* Makes the runtime of this state, or finds it; it lives as long as the state. */

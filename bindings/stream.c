@@ -125,8 +125,7 @@ void l_stream_close(lua_State *L, struct l_stream *stream) {
     stop_watch(stream);
     stream->fd = -1;
     if (!stream->keep_fd) close(fd);
-    struct handle *starved; /* whoever waits for a descriptor can have this one */
-    while ((starved = handle_pop(&stream->rt->starved)) != NULL) starved->run(starved);
+    l_descriptor_freed(stream->rt);
     if (stream->loop == NULL || stream->loop->closed) { /* it has forgotten its tasks */
         stream->reading = stream->writing = NULL;
         return;

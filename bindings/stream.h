@@ -108,6 +108,9 @@ struct l_task *l_stream_may_wait(lua_State *L, const struct l_stream *stream, co
  * starve others. */
 bool l_stream_out_of_budget(lua_State *L, struct l_runtime *rt);
 
+/* Memory of L_STREAM_CHUNK bytes that the next one to read may use as well. */
+char *l_stream_scratch(lua_State *L, struct l_runtime *rt);
+
 /* Pushes the failure of an operation whose stream was closed while it waited; returns 3. */
 int l_stream_closed_meanwhile(lua_State *L);
 

@@ -12,7 +12,7 @@
 
 /* ---- the buffer ---- */
 
-static char *scratch_memory(lua_State *L, struct l_runtime *rt) {
+char *l_stream_scratch(lua_State *L, struct l_runtime *rt) {
     if (rt->scratch != NULL) return rt->scratch;
     l_pushshared(L, rt, L_SHARED_SCRATCH);
     rt->scratch = lua_newuserdatauv(L, L_STREAM_CHUNK, 0);
@@ -142,7 +142,7 @@ static int read_more(lua_State *L, struct l_stream *stream, enum read_mode mode)
     bool direct = stream->start == stream->end && size <= L_STREAM_CHUNK;
     char *target;
     if (direct) {
-        target = scratch_memory(L, stream->rt);
+        target = l_stream_scratch(L, stream->rt);
         if (mode == READ_SOME && (size_t)lua_tointeger(L, 2) < size) {
             size = (size_t)lua_tointeger(L, 2);
         }

@@ -58,6 +58,15 @@ static inline void handle_push(struct handle_queue *queue, struct handle *handle
     queue->head.prev = handle;
 }
 
+/* Puts a handle that is in no queue before all others. */
+static inline void handle_push_front(struct handle_queue *queue, struct handle *handle) {
+    struct handle *first = queue->head.next;
+    handle->prev = &queue->head;
+    handle->next = first;
+    first->prev = handle;
+    queue->head.next = handle;
+}
+
 /* Takes the handle out of the queue that it is in. */
 static inline void handle_unlink(struct handle *handle) {
     assert(handle_queued(handle));

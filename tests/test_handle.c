@@ -27,6 +27,20 @@ TEST(handles_leave_in_the_order_in_which_they_came) {
     assert_logged(&line.log, "abc");
 }
 
+TEST(who_is_put_in_front_leaves_first) {
+    struct line line;
+    line_up(&line);
+    handle_unlink(&line.b.timer.handle);
+    handle_push_front(&line.queue, &line.b.timer.handle);
+    run_all(&line.queue);
+    assert_logged(&line.log, "bac");
+    handle_push_front(&line.queue, &line.c.timer.handle);
+    assert_ptr_equal(handle_queue_first(&line.queue), &line.c.timer.handle);
+    handle_push(&line.queue, &line.a.timer.handle);
+    run_all(&line.queue);
+    assert_logged(&line.log, "ca");
+}
+
 TEST(an_empty_queue_gives_null) {
     struct handle_queue queue;
     handle_queue_init(&queue);

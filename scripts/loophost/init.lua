@@ -9,7 +9,7 @@ local FROM_C = [[
   await sleep Sleep current_task get_running_loop
   iserror rawpcall rawxpcall pcall xpcall coroutine isfuture istask
   Lock Event Condition Semaphore BoundedSemaphore Queue PriorityQueue LifoQueue
-  create_datagram_endpoint stdin stdout stderr]]
+  stdin stdout stderr]]
 
 -- Done in a module of ours, under the same name.
 local FROM_MODULES = {
@@ -26,6 +26,7 @@ local FROM_MODULES = {
   names = "getaddrinfo",
   connect = "open_connection open_unix_connection",
   server = "start_server start_unix_server",
+  datagram = "create_datagram_endpoint",
   file = "open_file",
   process = "create_subprocess_exec create_subprocess_shell",
   thread = "to_thread",
@@ -41,6 +42,7 @@ local HOOKS = {
   tasks = "drive",
   policy = "current_loop_or_nil",
   runner = "cancel_all",
+  datagram = "datagram_address",
 }
 
 -- Makes `target` look up the names in the modules when they are first asked for.
