@@ -1,21 +1,30 @@
-/* anchors.c -- slot -> object; free slots are a list of numbers. */
+/* anchors.c -- slot -> object.  A free slot holds false and is listed in C. */
 #include "bindings/loop.h"
 
+#include <stdlib.h>
+
+/* Makes room for one more slot in the list of free ones. */
+static void grow(lua_State *L, struct l_loop *loop) {
+    int room = loop->free_room > 0 ? 2 * loop->free_room : 64;
+    int *slots = realloc(loop->free_slots, (size_t)room * sizeof *slots);
+    if (slots == NULL) luaL_error(L, "not enough memory");
+    loop->free_slots = slots;
+    loop->free_room = room;
+}
+
 int l_anchor(lua_State *L, int loop_index, struct l_loop *loop) {
+    bool reused = loop->free_count > 0;
+    if (!reused && loop->slots == loop->free_room) grow(L, loop);
+    int slot = reused ? loop->free_slots[loop->free_count - 1] : loop->slots + 1;
     lua_getiuservalue(L, loop_index, L_LOOP_ANCHORS);
     lua_pushvalue(L, -2);
-    int slot = loop->free_slot;
-    if (slot != 0) {
-        lua_rawgeti(L, -2, slot);
-        loop->free_slot = (int)lua_tointeger(L, -1);
-        lua_pop(L, 1);
-        lua_rawseti(L, -2, slot);
+    lua_rawseti(L, -2, slot); /* may raise */
+    lua_pop(L, 1);
+    if (reused) {
+        loop->free_count--;
     } else {
-        slot = loop->slots + 1;
-        lua_rawseti(L, -2, slot); /* may raise */
         loop->slots = slot;
     }
-    lua_pop(L, 1);
     return slot;
 }
 
@@ -24,9 +33,10 @@ void l_anchored(struct l_loop *loop, int slot) {
 }
 
 static void free_slot(lua_State *L, int anchors, struct l_loop *loop, int slot) {
-    lua_pushinteger(L, loop->free_slot);
+    if (loop->closed) return; /* it has let go of everything */
+    lua_pushboolean(L, 0);
     lua_rawseti(L, anchors, slot);
-    loop->free_slot = slot;
+    loop->free_slots[loop->free_count++] = slot;
 }
 
 void l_unanchor(struct l_loop *loop, int slot) {

@@ -12,12 +12,7 @@
 /* ---- access ---- */
 
 struct l_future *l_future_test(lua_State *L, struct l_runtime *rt, int index) {
-    void *object = lua_touserdata(L, index);
-    if (object == NULL || !lua_getmetatable(L, index)) return NULL;
-    const void *metatable = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    bool is_future = metatable == rt->metatables[L_FUTURE] || metatable == rt->metatables[L_TASK];
-    return is_future ? object : NULL;
+    return l_test_either(L, rt, index, L_FUTURE, L_TASK);
 }
 
 struct l_future *l_future_check(lua_State *L, int index) {

@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_ARGUMENTS = 60000 }; /* a userdata has less than 65536 user values */
+enum {
+    MAX_ARGUMENTS = 60000, /* a userdata has less than 65536 user values */
+    FEW_ARGUMENTS = 8,     /* which the stack of any C function has room for */
+};
 
 static void handle_run(struct handle *core) {
     struct l_handle *handle = container_of(core, struct l_handle, timer.handle);
@@ -24,7 +27,9 @@ static void handle_run(struct handle *core) {
         l_unanchor(loop, handle->slot);
         handle->loop = NULL;
     }
-    lua_checkstack(L, handle->arguments + LUA_MINSTACK); /* held since l_handle_new */
+    if (handle->arguments > FEW_ARGUMENTS) {
+        lua_checkstack(L, handle->arguments + LUA_MINSTACK); /* held since l_handle_new */
+    }
     if (handle->has_context) {
         lua_getiuservalue(L, self, handle->arguments + 2);
         l_context_swap(L, loop->rt); /* the former one stays here until afterwards */
@@ -39,13 +44,6 @@ struct l_handle *l_handle_of(struct handle *core) {
     return core->run == handle_run ? container_of(core, struct l_handle, timer.handle) : NULL;
 }
 
-/* Moves the function at `first` and its arguments into the user values of the object
- * on top, and the object to `first`. */
-static void take_call(lua_State *L, int first, int arguments) {
-    lua_insert(L, first);
-    for (int i = arguments + 1; i >= 1; i--) lua_setiuservalue(L, first, i);
-}
-
 static void check_callback(lua_State *L, int arg) {
     int type = lua_type(L, arg);
     if (type == LUA_TFUNCTION) return;
@@ -56,11 +54,12 @@ static void check_callback(lua_State *L, int arg) {
     l_type_error(L, arg, "function");
 }
 
-struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_kind kind,
-                              int first) {
+/* Leaves the new handle on top of the function and its arguments. */
+static struct l_handle *push_handle(lua_State *L, struct l_runtime *rt, enum l_handle_kind kind,
+                                    int first) {
     check_callback(L, first);
     int arguments = lua_gettop(L) - first;
-    luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
+    if (arguments > FEW_ARGUMENTS) luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
     if (arguments >= MAX_ARGUMENTS) luaL_error(L, "too many arguments");
     struct l_handle *handle = l_newobject(L, rt, kind == L_AT ? L_TIMER_HANDLE : L_HANDLE,
                                           sizeof *handle, arguments + 1 + rt->context_set);
@@ -72,7 +71,19 @@ struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_
     handle->kind = kind;
     handle->arguments = arguments;
     timer_init(&handle->timer, handle_run);
-    take_call(L, first, arguments);
+    for (int i = 0; i <= arguments; i++) {
+        lua_pushvalue(L, first + i);
+        lua_setiuservalue(L, -2, i + 1);
+    }
+    return handle;
+}
+
+struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_kind kind,
+                              int first) {
+    luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
+    struct l_handle *handle = push_handle(L, rt, kind, first);
+    lua_replace(L, first);
+    lua_settop(L, first);
     return handle;
 }
 
@@ -116,13 +127,13 @@ static void trace_call(lua_State *L, struct l_loop *loop, int index, const char 
 int l_loop_call_soon(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     trace_call(L, loop, 2, "call_soon", NULL, 0);
-    struct l_handle *handle = l_handle_new(L, l_runtime(L), L_SOON, 2);
+    struct l_handle *handle = push_handle(L, loop->rt, L_SOON, 2);
     l_handle_call_soon(L, handle, 1, loop);
     return 1;
 }
 
 static int call_at_ns(lua_State *L, struct l_loop *loop, int64_t when_ns) {
-    struct l_handle *handle = l_handle_new(L, l_runtime(L), L_AT, 3);
+    struct l_handle *handle = push_handle(L, loop->rt, L_AT, 3);
     l_handle_attach(L, handle, 1, loop);
     loop_call_at(&loop->loop, &handle->timer, when_ns);
     return 1;
@@ -176,7 +187,7 @@ int l_loop_call_soon_with_priority(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     lua_Number priority = l_checkpriority(L, 2);
     trace_call(L, loop, 3, "call_soon_with_priority", "priority", priority);
-    struct l_handle *handle = l_handle_new(L, l_runtime(L), L_PRIORITY, 3);
+    struct l_handle *handle = push_handle(L, loop->rt, L_PRIORITY, 3);
     l_handle_attach(L, handle, 1, loop);
     loop_call_priority(&loop->loop, &handle->timer, l_priority_key(priority));
     return 1;
@@ -184,7 +195,7 @@ int l_loop_call_soon_with_priority(lua_State *L) {
 
 static struct l_handle *check_handle(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
-    struct l_handle *handle = l_test(L, rt, 1, L_TIMER_HANDLE);
+    struct l_handle *handle = l_test_either(L, rt, 1, L_TIMER_HANDLE, L_HANDLE);
     return handle != NULL ? handle : l_check(L, rt, 1, L_HANDLE);
 }
 

@@ -15,8 +15,10 @@
 
 struct l_loop *l_loop_test(lua_State *L, int index) {
     struct l_loop *loop = lua_touserdata(L, index);
-    if (loop == NULL || !lua_getmetatable(L, index)) return NULL;
-    bool is_loop = lua_rawgetp(L, -1, l_runtime(L)) == LUA_TBOOLEAN;
+    const struct l_runtime *rt = l_runtime(L);
+    if (loop == NULL || loop == rt->running) return loop;
+    if (!lua_getmetatable(L, index)) return NULL;
+    bool is_loop = lua_rawgetp(L, -1, rt) == LUA_TBOOLEAN;
     lua_pop(L, 2);
     return is_loop ? loop : NULL;
 }
@@ -35,8 +37,8 @@ struct l_loop *l_loop_check_open(lua_State *L, int index) {
 
 void l_loop_push(lua_State *L, struct l_loop *loop) {
     l_pushshared(L, loop->rt, L_SHARED_LOOPS);
-    lua_rawgetp(L, -1, loop);
-    lua_remove(L, -2);
+    lua_rawgeti(L, -1, loop->number);
+    lua_replace(L, -2);
 }
 
 int l_loop_push_current(lua_State *L, struct l_runtime *rt) {

@@ -40,8 +40,12 @@ struct l_loop {
     int64_t give_up_ns; /* the time by which a run shall end; 0: none */
     bool gave_up;
     struct l_resolver *resolver; /* made by the first query: see names.c */
-    int free_slot, slots;        /* of the anchors */
-    size_t tasks;                /* that are not done */
+    int slots;                   /* of the anchors */
+    int free_count;              /* of those, in use by nobody: the last of free_slots is next */
+    int *free_slots;             /* has room for all of them, so that freeing one cannot fail */
+    int free_room;
+    lua_Integer number; /* its key in L_SHARED_LOOPS */
+    size_t tasks;       /* that are not done */
     /* What stops the loop when run_until_complete's future is done.  As asyncio's callback,
      * one that has come up but not run, because the loop was stopped by hand, stops the
      * next run: hence two. */

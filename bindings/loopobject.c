@@ -11,6 +11,7 @@
 #include "bindings/task.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- life ---- */
@@ -49,7 +50,8 @@ static int new_loop(lua_State *L) {
     lua_setmetatable(L, 2);
     l_pushshared(L, rt, L_SHARED_LOOPS);
     lua_pushvalue(L, 2);
-    lua_rawsetp(L, -2, loop);
+    loop->number = ++rt->loops_made;
+    lua_rawseti(L, -2, loop->number);
     lua_settop(L, 2);
     int result = loop_init(&loop->loop, clock == 0 ? CLOCK_KIND_MONOTONIC : CLOCK_KIND_VIRTUAL);
     if (result == -EMFILE || result == -ENFILE) { /* garbage may hold descriptors */
@@ -78,7 +80,9 @@ static void forget_all(lua_State *L, int anchors, struct l_loop *loop) {
         lua_pushnil(L);
         lua_rawseti(L, anchors, slot);
     }
-    loop->slots = loop->free_slot = 0;
+    free(loop->free_slots);
+    loop->free_slots = NULL;
+    loop->slots = loop->free_count = loop->free_room = 0;
     loop->tasks = 0;
 }
 
@@ -314,7 +318,7 @@ void l_loop_open(lua_State *L, struct l_runtime *rt) {
     l_setfuncs(L, rt, methods);
     l_pushshared(L, rt, L_SHARED_HOOKS);
     l_setfuncs(L, rt, hooks);
-    l_pushshared(L, rt, L_SHARED_LOOPS); /* by address, as long as somebody holds them */
+    l_pushshared(L, rt, L_SHARED_LOOPS); /* by number, as long as somebody holds them */
     lua_newtable(L);
     lua_pushliteral(L, "v");
     lua_setfield(L, -2, "__mode");

@@ -52,8 +52,8 @@ void l_task_bind_main(lua_State *L, struct l_task *task) {
     if (task->future.loop == NULL) put_main_on_loop(L, task, NULL);
 }
 
-struct l_task *l_task_may_wait(lua_State *L, struct l_runtime *rt, const char *what,
-                               struct l_loop *loop) {
+struct l_task *l_task_check_may_wait(lua_State *L, struct l_runtime *rt, const char *what,
+                                     struct l_loop *loop) {
     struct l_task *task = rt->current;
     if (task == NULL) {
         luaL_error(L, "%s: only a task can wait, and none is running here", what);

@@ -16,24 +16,16 @@ struct l_runtime *l_runtime_open(lua_State *L) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
     *(void **)lua_getextraspace(lua_tothread(L, -1)) = NULL;
     lua_pop(L, 1);
-    struct l_runtime *rt = lua_newuserdatauv(L, sizeof *rt, L_SHARED_COUNT);
+    struct l_runtime *rt = lua_newuserdatauv(L, sizeof *rt, 0);
     memset(rt, 0, sizeof *rt);
     handle_queue_init(&rt->starved);
     handle_queue_init(&rt->jobs);
     for (int which = 0; which < L_SHARED_COUNT; which++) {
         lua_newtable(L);
-        lua_setiuservalue(L, -2, which + 1);
+        rt->shared_refs[which] = luaL_ref(L, LUA_REGISTRYINDEX);
     }
-    lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, rt);
     return rt;
-}
-
-void l_pushshared(lua_State *L, struct l_runtime *rt, enum l_shared which) {
-    lua_rawgetp(L, LUA_REGISTRYINDEX, rt);
-    lua_getiuservalue(L, -1, (int)which + 1);
-    lua_remove(L, -2);
 }
 
 void l_pushhook(lua_State *L, struct l_runtime *rt, const char *name) {
@@ -62,29 +54,31 @@ void l_newtype(lua_State *L, struct l_runtime *rt, enum l_type type, const char 
     lua_setfield(L, -2, "__index");
     rt->metatables[type] = lua_topointer(L, -1);
     rt->type_names[type] = name;
-    l_pushshared(L, rt, L_SHARED_TYPES);
-    lua_pushvalue(L, -2);
-    lua_rawseti(L, -2, (lua_Integer)type + 1);
-    lua_pop(L, 1);
+    lua_pushvalue(L, -1);
+    rt->metatable_refs[type] = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 void *l_newobject(lua_State *L, struct l_runtime *rt, enum l_type type, size_t size,
                   int uservalues) {
     void *object = lua_newuserdatauv(L, size, uservalues);
     memset(object, 0, size);
-    l_pushshared(L, rt, L_SHARED_TYPES);
-    lua_rawgeti(L, -1, (lua_Integer)type + 1);
-    lua_setmetatable(L, -3);
-    lua_pop(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->metatable_refs[type]);
+    lua_setmetatable(L, -2);
     return object;
 }
 
-void *l_test(lua_State *L, const struct l_runtime *rt, int index, enum l_type type) {
+void *l_test_either(lua_State *L, const struct l_runtime *rt, int index, enum l_type type,
+                    enum l_type other) {
     void *object = lua_touserdata(L, index);
     if (object == NULL || !lua_getmetatable(L, index)) return NULL;
     const void *metatable = lua_topointer(L, -1);
     lua_pop(L, 1);
-    return metatable == rt->metatables[type] ? object : NULL;
+    bool is_one = metatable == rt->metatables[type] || metatable == rt->metatables[other];
+    return is_one ? object : NULL;
+}
+
+void *l_test(lua_State *L, const struct l_runtime *rt, int index, enum l_type type) {
+    return l_test_either(L, rt, index, type, type);
 }
 
 void *l_check(lua_State *L, const struct l_runtime *rt, int index, enum l_type type) {
@@ -100,10 +94,11 @@ int l_type_error(lua_State *L, int arg, const char *expected) {
 }
 
 int64_t l_checkseconds(lua_State *L, int arg) {
-    lua_Number seconds = luaL_checknumber(L, arg);
-    luaL_argcheck(L, !isnan(seconds), arg, "seconds must not be NaN");
-    lua_Number ns = round(seconds * 1e9);
+    int is_number;
+    lua_Number ns = lua_tonumberx(L, arg, &is_number) * 1e9;
+    if (!is_number) luaL_checknumber(L, arg); /* raises */
+    luaL_argcheck(L, !isnan(ns), arg, "seconds must not be NaN");
     if (ns >= (lua_Number)L_FOREVER_NS) return L_FOREVER_NS;
     if (ns <= -(lua_Number)L_FOREVER_NS) return -L_FOREVER_NS;
-    return (int64_t)ns;
+    return (int64_t)(ns + copysign(0.5, ns));
 }

@@ -46,6 +46,17 @@ enum l_type {
 /* Pools of threads: see job.h. */
 enum l_pool { L_POOL_FILES, L_POOL_WORKERS, L_POOL_COUNT };
 
+/* Tables that the bindings and the Lua half share, kept in the registry. */
+enum l_shared {
+    L_SHARED_METHODS, /* the methods of lh.EventLoop: what a loop is that overrides nothing */
+    L_SHARED_HOOKS,   /* functions of the Lua half that C calls, by name */
+    L_SHARED_ERRORS,  /* error classes by name */
+    L_SHARED_LOOPS,   /* loops by their number, weakly */
+    L_SHARED_SCRATCH, /* the traceback of the last error, the main task, ... */
+    L_SHARED_JOBS,    /* what threads work on, by the job's address */
+    L_SHARED_COUNT,
+};
+
 struct l_runtime {
     struct l_task *current;      /* the task whose step runs, or NULL */
     lua_State *coroutine;        /* the coroutine in which that task may wait */
@@ -56,6 +67,8 @@ struct l_runtime {
     struct handle_queue starved; /* run when a descriptor was given back */
     bool passing;                /* a wait is on its way up from `coroutine` to the step */
     const void *metatables[L_TYPE_COUNT];
+    int metatable_refs[L_TYPE_COUNT]; /* where the registry has them */
+    int shared_refs[L_SHARED_COUNT];
     const char *type_names[L_TYPE_COUNT];
     struct handle interrupt; /* cancels the main task; queued by a signal handler */
     volatile bool interrupted, interrupt_pending, interrupt_sent;
@@ -65,6 +78,7 @@ struct l_runtime {
     struct handle_queue jobs;               /* under way in them */
     lua_CFunction traceback;                /* debug.traceback */
     lua_Integer tasks_named;                /* so far, as Task-N */
+    lua_Integer loops_made;                 /* so far: their keys in L_SHARED_LOOPS */
     const void *cancelled_error;            /* the metatable of CancelledError */
 };
 
@@ -98,24 +112,19 @@ void *l_newobject(lua_State *L, struct l_runtime *rt, enum l_type type, size_t s
 /* The object at the index if it is of the type, else NULL. */
 void *l_test(lua_State *L, const struct l_runtime *rt, int index, enum l_type type);
 
+/* The same for objects of one of two types. */
+void *l_test_either(lua_State *L, const struct l_runtime *rt, int index, enum l_type type,
+                    enum l_type other);
+
 /* The object at the index, or an argument error that names the type. */
 void *l_check(lua_State *L, const struct l_runtime *rt, int index, enum l_type type);
 
 /* Raises "<who> expected, got <what>" for the argument. */
 int l_type_error(lua_State *L, int arg, const char *expected);
 
-/* Tables that the bindings and the Lua half share, kept in the registry. */
-enum l_shared {
-    L_SHARED_TYPES,   /* l_type -> metatable */
-    L_SHARED_METHODS, /* the methods of lh.EventLoop: what a loop is that overrides nothing */
-    L_SHARED_HOOKS,   /* functions of the Lua half that C calls, by name */
-    L_SHARED_ERRORS,  /* error classes by name */
-    L_SHARED_LOOPS,   /* loops by address, weakly */
-    L_SHARED_SCRATCH, /* the traceback of the last error, the main task, ... */
-    L_SHARED_JOBS,    /* what threads work on, by the job's address */
-    L_SHARED_COUNT,
-};
-void l_pushshared(lua_State *L, struct l_runtime *rt, enum l_shared which);
+static inline void l_pushshared(lua_State *L, const struct l_runtime *rt, enum l_shared which) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->shared_refs[which]);
+}
 
 /* Pushes the Lua half's function `name`. */
 void l_pushhook(lua_State *L, struct l_runtime *rt, const char *name);

@@ -79,8 +79,13 @@ int l_task_body_done(lua_State *L, int status, lua_KContext context);
 
 /* The task that may wait here, or an error that says why `what` cannot wait.  A main
  * task that waits for the first time is put on `loop`, or if NULL on the current one. */
-struct l_task *l_task_may_wait(lua_State *L, struct l_runtime *rt, const char *what,
-                               struct l_loop *loop);
+struct l_task *l_task_check_may_wait(lua_State *L, struct l_runtime *rt, const char *what,
+                                     struct l_loop *loop);
+static inline struct l_task *l_task_may_wait(lua_State *L, struct l_runtime *rt, const char *what,
+                                             struct l_loop *loop) {
+    if (L == rt->coroutine && rt->running != NULL && lua_isyieldable(L)) return rt->current;
+    return l_task_check_may_wait(L, rt, what, loop);
+}
 
 /* Pushes the loop to which a stream or the like belongs that is opened here: the one that
  * runs.  Raises where none does, and where a task runs that may not wait. */

@@ -121,11 +121,12 @@ bool l_task_cancel(lua_State *L, struct l_task *task) {
 
 enum { SLOW_SLEEP = L_OVERRIDE_CALL_LATER | L_OVERRIDE_CALL_AT | L_OVERRIDE_CREATE_FUTURE };
 
-/* delay, result */
+/* delay, and the result if there is one; the context is the task */
 static int sleep_done(lua_State *L, int status, lua_KContext context) {
-    (void)status, (void)context;
-    l_task_resumed(L, l_runtime(L));
-    lua_settop(L, 2);
+    struct l_task *task = (struct l_task *)context; /* NOLINT(performance-no-int-to-ptr) */
+    (void)status;
+    if (task->throwing) l_task_resumed(L, task->future.rt);
+    if (lua_gettop(L) == 1) lua_pushnil(L);
     return 1;
 }
 
@@ -138,17 +139,18 @@ static int return_all(lua_State *L, int status, lua_KContext context) {
 static int l_sleep(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
     int64_t delay_ns = l_checkseconds(L, 1);
-    lua_settop(L, 2);
+    if (lua_gettop(L) > 2) lua_settop(L, 2);
     struct l_task *task = l_task_may_wait(L, rt, "sleep", NULL);
-    if (delay_ns <= 0) return l_task_wait_turn(L, task, sleep_done);
+    if (delay_ns <= 0) return l_task_wait_k(L, task, NULL, NULL, (lua_KContext)task, sleep_done);
     if (task->future.loop->overrides & SLOW_SLEEP) {
+        lua_settop(L, 2);
         l_pushhook(L, rt, "slow_sleep");
         lua_insert(L, 1);
         lua_callk(L, 2, LUA_MULTRET, 0, return_all);
         return lua_gettop(L);
     }
     l_task_start_sleep(task, delay_ns);
-    return l_task_wait(L, task, &l_sleep_wait, NULL, sleep_done);
+    return l_task_wait_k(L, task, &l_sleep_wait, NULL, (lua_KContext)task, sleep_done);
 }
 
 static int new_sleep(lua_State *L) {

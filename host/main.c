@@ -4,6 +4,8 @@
  * tells what to run; nothing of a script runs outside of it. */
 #include "bindings/main_task.h"
 #include "bindings/open.h"
+#include "bindings/state.h"
+#include "host/alloc.h"
 
 #include <errno.h>
 #include <lua5.4/lualib.h>
@@ -15,6 +17,13 @@
 #include <unistd.h>
 
 #define VERSION "0.1.0"
+
+/* Under the address sanitizer each block is to be malloc's. */
+#ifdef __SANITIZE_ADDRESS__
+enum { SLABS = 0 };
+#else
+enum { SLABS = 1 };
+#endif
 
 /* ---- the command line ---- */
 
@@ -307,12 +316,15 @@ int main(int argc, char **argv) {
         puts(LUA_COPYRIGHT);
         fflush(stdout);
     }
-    lua_State *L = luaL_newstate();
+    struct alloc alloc;
+    alloc_init(&alloc);
+    lua_State *L = l_state_new(SLABS ? alloc_resize : NULL, &alloc);
     if (L == NULL) {
         fprintf(stderr, "%s: cannot create state: not enough memory\n", argv[0]);
         return EXIT_FAILURE;
     }
     int status = run(L, &(struct command_line){&options, argc, argv});
     lua_close(L);
+    alloc_close(&alloc);
     return status;
 }

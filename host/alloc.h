@@ -1,0 +1,36 @@
+/* alloc.h -- memory for many small blocks that come and go, as a Lua state needs it.
+ *
+ * Blocks of up to ALLOC_SMALL bytes come from slabs, each of blocks of one size, without
+ * a header of their own: taking and giving back is a few instructions.  A slab whose
+ * blocks are all free is used for another size.  When many are spare, their memory goes
+ * back to the kernel; how many are kept grows with those that were soon needed again.  Larger blocks are malloc's.  Blocks are aligned to 8 bytes.
+ *
+ * An allocator owns its slabs and belongs to one thread. */
+#ifndef LOOPHOST_ALLOC_H
+#define LOOPHOST_ALLOC_H
+
+#include <stddef.h>
+
+enum { ALLOC_SMALL = 1024, ALLOC_CLASSES = 38 };
+
+struct alloc_slab;
+struct alloc_arena;
+
+struct alloc {
+    struct alloc_slab *open[ALLOC_CLASSES]; /* of each size: slabs with a free block */
+    struct alloc_slab *spare;               /* of no size, still in memory */
+    unsigned spares, keep;                  /* how many there are; how many shall stay */
+    struct alloc_arena *arenas;             /* what the slabs are cut from */
+};
+
+void alloc_init(struct alloc *alloc);
+
+/* Gives everything back, but for blocks of malloc's that are still in use. */
+void alloc_close(struct alloc *alloc);
+
+/* What realloc does, told the size of the block; a new size of 0 frees it.  NULL when
+ * there is no memory, and then the block is as it was.  The signature is lua_Alloc's,
+ * `arg` the allocator. */
+void *alloc_resize(void *arg, void *block, size_t old_size, size_t new_size);
+
+#endif
