@@ -58,15 +58,17 @@ LUA_LDLIBS   = -Wl,-E -Wl,--whole-archive -l:liblua5.4.a -Wl,--no-whole-archive
 core     = $(filter-out host/main.c,$(wildcard host/*.c))
 binding  = $(wildcard bindings/*.c)
 ctest    = $(wildcard tests/test_*.c tests/fuzz_*.c)
-cbench   = $(wildcard tests/bench/*.c)
-cfile    = $(wildcard host/*.[ch] bindings/*.[ch] tests/*.[ch] tests/bench/*.[ch])
+cbench   = $(wildcard tests/bench/*.c tests/bench/*/*.c)
+cfile    = $(wildcard host/*.[ch] bindings/*.[ch] tests/*.[ch] tests/bench/*.[ch] \
+               tests/bench/*/*.[ch])
 embedded = $(shell find scripts/loophost -not -name '.*' | LC_ALL=C sort)
 luafile  = $(shell find scripts spec tests -name '*.lua')
 
 object        = $(patsubst %.c,$(BUILD)/%.o,$1)
 core_objects  = $(call object,$(core))
 lua_objects   = $(call object,$(binding)) $(BUILD)/scripts.o
-test_programs = $(patsubst %.c,$(BUILD)/%,$(ctest) $(cbench))
+test_programs = $(patsubst %.c,$(BUILD)/%,$(ctest))
+bench_programs = $(patsubst %.c,$(BUILD)/%,$(cbench))
 
 Q = $(if $(V),,@)
 say = $(if $(V),,@echo "  $1 $@")
@@ -78,7 +80,7 @@ say = $(if $(V),,@echo "  $1 $@")
 .SECONDARY:
 
 all: $(BUILD)/loophost $(BUILD)/loophost.so  ## build the host and the module (the default)
-tests: all $(test_programs)                  ## build the C tests too
+tests: all $(test_programs) $(bench_programs)  ## build the C tests and benchmarks too
 
 # Directories are prerequisites too: a file added or removed changes its directory's time.
 $(BUILD)/loophost: $(call object,host/main.c) $(core_objects) $(lua_objects) host bindings
@@ -92,6 +94,11 @@ $(BUILD)/loophost.so: $(core_objects) $(lua_objects) host bindings
 $(test_programs): %: %.o $(core_objects) host
 	$(call say,link)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -lcmocka $(LDLIBS)
+
+# Against the same Lua as the host, and without a test framework.
+$(bench_programs): %: %.o $(core_objects) host
+	$(call say,link)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LUA_LDLIBS) $(LDLIBS)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(call say,cc)
@@ -113,7 +120,8 @@ $(BUILD)/flags: FORCE
 	$(Q)echo '$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS)' | cmp -s - $@ || \
 	    echo '$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS)' >$@
 
--include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/tests/bench/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/tests/bench/*.d \
+    $(BUILD)/tests/bench/*/*.d)
 
 # ---- Run and test ----------------------------------------------------------------------------
 

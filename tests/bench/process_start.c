@@ -1,4 +1,4 @@
-/* spawn.c -- what starting /bin/true and seeing its end costs, by spawn_start and by
+/* process_start.c -- what starting /bin/true and seeing its end costs, by spawn_start and by
  * posix_spawn, in a small process and in one of 1 GiB. */
 #include "host/clock.h"
 #include "host/spawn.h"

@@ -1,0 +1,21 @@
+-- What a sleeping task takes of the process' memory. Arguments: tasks.
+local lh = require "loophost"
+
+local ops = tonumber(arg[1])
+
+local function resident()
+  for line in io.lines "/proc/self/status" do
+    local kib = line:match "^VmRSS:%s+(%d+)"
+    if kib then return kib * 1024 end
+  end
+end
+
+local function sleeper() lh.sleep(3600) end
+
+collectgarbage()
+local before = resident()
+for _ = 1, ops do lh.create_task(sleeper) end
+lh.sleep(0)
+print(("ops=%d bytes=%d"):format(ops, resident() - before))
+io.stdout:flush()
+os.exit(0, false)
