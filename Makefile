@@ -155,10 +155,9 @@ valgrind: deps-lint            ## C tests under memcheck, and the specs not tagg
 	@BUILD=$(BUILD) WRAP='$(MEMCHECK)' BUSTED_FLAGS=--exclude-tags=slow,child TIMEOUT=600 JOBS=2 \
 	    tests/run c spec
 
-bench: tests                   ## every program and script of tests/bench
-	@for b in $(patsubst %.c,$(BUILD)/%,$(cbench)); do echo "== $$b"; $$b || exit 1; done
-	@for b in $(wildcard tests/bench/*.lua); do \
-	    echo "== $$b"; $(BUILD)/loophost $$b || exit 1; done
+bench: tests                   ## measure, against the peers and against C
+	$(BUILD)/tests/bench/process_start
+
 
 # ---- Lint ------------------------------------------------------------------------------------
 
