@@ -34,6 +34,7 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_file_open(L, rt);
     l_process_open(L, rt);
     l_thread_open(L, rt);
+    l_stdio_open(L, rt);
 }
 
 /* The loader of an embedded script; its number and its globals are the upvalues. */

@@ -15,6 +15,7 @@ void l_names_open(lua_State *L, struct l_runtime *rt);
 void l_socket_open(lua_State *L, struct l_runtime *rt);
 void l_thread_open(lua_State *L, struct l_runtime *rt);
 void l_datagram_open(lua_State *L, struct l_runtime *rt);
+void l_stdio_open(lua_State *L, struct l_runtime *rt);
 
 /* pcall, xpcall and coroutine become ours, for everybody. */
 void l_coroutine_replace_globals(lua_State *L, struct l_runtime *rt);

@@ -64,9 +64,25 @@ static void leave_writing(struct l_task *task) {
 static const struct l_wait reading_wait = {"a stream to read from", leave_reading};
 static const struct l_wait writing_wait = {"a stream to write to", leave_writing};
 
-struct l_task *l_stream_may_wait(lua_State *L, const struct l_stream *stream, const char *what) {
-    struct l_task *task = l_task_may_wait(L, stream->rt, what, stream->loop);
-    if (task->future.loop != stream->loop) {
+static void stop_watch(struct l_stream *stream);
+static int start_watch(struct l_stream *stream);
+
+/* Takes the stream at index 1 along to another loop, if nobody uses it on the one it has. */
+static bool follow(lua_State *L, struct l_stream *stream, struct l_loop *loop) {
+    if (!stream->follows || stream->busy_reading || stream->turn != NULL) return false;
+    stop_watch(stream);
+    stream->loop = loop;
+    l_loop_push(L, loop);
+    lua_setiuservalue(L, 1, L_STREAM_LOOP);
+    int result = start_watch(stream); /* tells what is there, as an edge */
+    if (result < 0) luaL_error(L, "cannot watch descriptor %d: %s", stream->fd, strerror(-result));
+    return true;
+}
+
+struct l_task *l_stream_may_wait(lua_State *L, struct l_stream *stream, const char *what) {
+    struct l_task *task =
+        l_task_may_wait(L, stream->rt, what, stream->follows ? NULL : stream->loop);
+    if (task->future.loop != stream->loop && !follow(L, stream, task->future.loop)) {
         luaL_error(L, "%s: the stream belongs to a different loop", what);
     }
     return task;
@@ -108,6 +124,10 @@ struct l_stream *l_stream_check(lua_State *L, int index) {
 struct l_stream *l_stream_check_open(lua_State *L, int index) {
     struct l_stream *stream = l_stream_check(L, index);
     if (stream->fd < 0) luaL_argerror(L, index, "the stream is closed");
+    if (stream->follows && stream->loop->closed) { /* it has forgotten its tasks */
+        stream->reading = stream->writing = stream->turn = NULL;
+        stream->busy_reading = false;
+    }
     return stream;
 }
 
@@ -147,6 +167,7 @@ static int stream_gc(lua_State *L) {
         lua_warning(L, "loophost: a stream was collected without being closed; opened at ", 1);
         lua_warning(L, lua_isstring(L, -1) ? lua_tostring(L, -1) : "?", 0);
     }
+    stream->collected = true;
     l_stream_close(L, stream);
     return 0;
 }

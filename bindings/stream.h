@@ -59,7 +59,9 @@ struct l_stream {
     bool end_seen;           /* an edge told of an end: a short read drains no more */
     bool busy_reading;       /* a task is in the middle of a read */
     bool eof, sent_eof, keep_fd;
-    bool quiet; /* collected while open it says nothing: somebody else answers for it */
+    bool follows;   /* goes along to whatever loop uses it next */
+    bool collected; /* is being closed by the collector */
+    bool quiet;     /* collected while open it says nothing: somebody else answers for it */
 };
 
 enum {
@@ -101,8 +103,8 @@ void l_stream_close(lua_State *L, struct l_stream *stream);
 int l_stream_wait(lua_State *L, struct l_stream *stream, enum poll_direction direction,
                   lua_KContext context, lua_KFunction continuation);
 
-/* The task that may wait for the stream, or an error that says why `what` cannot wait. */
-struct l_task *l_stream_may_wait(lua_State *L, const struct l_stream *stream, const char *what);
+/* The task that may wait for the stream, which is at index 1 if it `follows`, or an error that says why `what` cannot wait. */
+struct l_task *l_stream_may_wait(lua_State *L, struct l_stream *stream, const char *what);
 
 /* Whether this step has done enough without waiting, and can wait: a fast peer must not
  * starve others. */

@@ -8,6 +8,7 @@
 #include "host/alloc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <lua5.4/lualib.h>
 #include <poll.h>
 #include <signal.h>
@@ -296,9 +297,19 @@ static int run(lua_State *L, struct command_line *line) {
     return status;
 }
 
+/* A standard descriptor that is closed stays closed: what is opened next must not become our
+ * stdin or stdout by getting its number.  This one fails as a closed one does, and is none
+ * for our children. */
+static void hold_closed_descriptors(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH | O_CLOEXEC) < 0) return;
+    }
+}
+
 int main(int argc, char **argv) {
     struct options options = {0};
     char *fallback[] = {(char[]){"loophost"}, NULL};
+    hold_closed_descriptors();
     if (argc < 1) argc = 1, argv = fallback;
     if (!parse(&options, argv)) {
         print_bad_option(argv[0], argv[options.script]);

@@ -8,8 +8,7 @@ local core = require "loophost.core"
 local FROM_C = [[
   await sleep Sleep current_task get_running_loop
   iserror rawpcall rawxpcall pcall xpcall coroutine isfuture istask
-  Lock Event Condition Semaphore BoundedSemaphore Queue PriorityQueue LifoQueue
-  stdin stdout stderr]]
+  Lock Event Condition Semaphore BoundedSemaphore Queue PriorityQueue LifoQueue]]
 
 -- Done in a module of ours, under the same name.
 local FROM_MODULES = {
@@ -28,6 +27,7 @@ local FROM_MODULES = {
   server = "start_server start_unix_server",
   datagram = "create_datagram_endpoint",
   file = "open_file",
+  stdio = "stdin stdout stderr",
   process = "create_subprocess_exec create_subprocess_shell",
   thread = "to_thread",
   context = "ContextVar",
