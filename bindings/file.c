@@ -103,6 +103,26 @@ static struct l_file *file_of(struct l_job *job) {
 static void close_now(struct l_file *file) {
     file->order = L_FILE_CLOSE;
     l_file_work(&file->job.job);
+    if (handle_queued(&file->open)) handle_unlink(&file->open);
+}
+
+/* Open files stand in a queue, for l_file_flush_all. */
+static void note_open(struct l_file *file) {
+    bool is_open = file->fd >= 0;
+    if (is_open && !handle_queued(&file->open)) handle_push(&file->job.rt->files, &file->open);
+    if (!is_open && handle_queued(&file->open)) handle_unlink(&file->open);
+}
+
+void l_file_flush_all(struct l_runtime *rt) {
+    for (struct handle *at = rt->files.head.next; at != &rt->files.head; at = at->next) {
+        struct l_file *file = container_of(at, struct l_file, open);
+        struct threadpool *pool = rt->pools[L_POOL_FILES];
+        if (!file->buffers) continue;
+        if (pool != NULL && !threadpool_wait(pool, &file->job.job, -1)) continue;
+        if (file->fd < 0 || !file->writing) continue;
+        file->order = L_FILE_WRITE;
+        l_file_work(&file->job.job);
+    }
 }
 
 static void file_done(struct l_job *job, bool worked) {
@@ -119,6 +139,7 @@ static void file_done(struct l_job *job, bool worked) {
         close_now(file);
         if (file->error != 0) file->lost_error = file->error;
     }
+    note_open(file);
 }
 
 /* ---- opening ---- */

@@ -28,8 +28,9 @@ enum l_file_order {
 
 struct l_file {
     struct l_job job;
-    int fd;      /* -1: not open */
-    int wake_fd; /* ends the thread's wait for a pipe or the like */
+    struct handle open; /* its place among the open files */
+    int fd;             /* -1: not open */
+    int wake_fd;        /* ends the thread's wait for a pipe or the like */
     bool readable, writable, appends, seekable;
     bool buffers; /* what is written: not for pipes, ttys ... */
     bool writing; /* the buffer's bytes are to be written */
@@ -54,6 +55,9 @@ struct l_file {
 enum { L_FILE_BUFFER = 1, L_FILE_TEXT, L_FILE_PLACE, L_FILE_USERVALUES = L_FILE_PLACE };
 
 void l_file_open(lua_State *L, struct l_runtime *rt);
+
+/* Writes what open files have in their buffers: the process is about to end. */
+void l_file_flush_all(struct l_runtime *rt);
 
 /* What the job does in its thread. */
 void l_file_work(struct threadpool_job *job);

@@ -16,31 +16,6 @@ static const struct {
     [L_POOL_WORKERS] = {"worker_pool", 32, (int64_t)1e9},
 };
 
-/* The last user of a pool at the end of the state. */
-static int pool_gc(lua_State *L) {
-    struct l_runtime *rt = l_runtime(L);
-    enum l_pool which = *(enum l_pool *)lua_touserdata(L, 1);
-    struct threadpool *pool = rt->pools[which];
-    rt->pools[which] = NULL;
-    if (pool != NULL) threadpool_close(pool, pools[which].patience_ns);
-    return 0;
-}
-
-void l_job_open_pool(lua_State *L, struct l_runtime *rt, enum l_pool which) {
-    if (rt->pools[which] != NULL && threadpool_is_ours(rt->pools[which])) return;
-    l_pushshared(L, rt, L_SHARED_SCRATCH);
-    enum l_pool *guard = lua_newuserdatauv(L, sizeof *guard, 0);
-    *guard = which;
-    lua_createtable(L, 0, 1);
-    l_pushfunction(L, rt, pool_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_setmetatable(L, -2);
-    lua_setfield(L, -2, pools[which].name);
-    rt->pools[which] = threadpool_new(pools[which].limit); /* a fork's parent keeps the old one */
-    if (rt->pools[which] == NULL) luaL_error(L, "not enough memory");
-    lua_pop(L, 1);
-}
-
 /* ---- anchors ---- */
 
 static void push_anchors(lua_State *L, struct l_runtime *rt) {
@@ -179,4 +154,49 @@ void l_job_finish(lua_State *L, struct l_job *job) {
     l_job_abandon(L, job);
     if (job->loop != NULL) loop_take_out(&job->loop->loop, &job->job.handle);
     end(L, job, ours);
+}
+
+/* ---- pools in use ---- */
+
+struct pool_guard {
+    enum l_pool which;
+    struct threadpool *pool;
+};
+
+/* The last user of a pool at the end of the state. */
+static int pool_gc(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    const struct pool_guard *guard = lua_touserdata(L, 1);
+    if (guard->pool == NULL || rt->pools[guard->which] != guard->pool) return 0;
+    rt->pools[guard->which] = NULL;
+    threadpool_close(guard->pool, pools[guard->which].patience_ns);
+    return 0;
+}
+
+/* We are a forked child: what was under way is lost, as its threads are; the pool is our
+ * parent's. */
+static void lose_jobs(lua_State *L, struct l_runtime *rt, enum l_pool which) {
+    for (struct handle *next, *at = rt->jobs.head.next; at != &rt->jobs.head; at = next) {
+        struct l_job *job = container_of(at, struct l_job, place);
+        next = at->next;
+        if (job->pool == which) l_job_finish(L, job);
+    }
+    rt->pools[which] = NULL;
+}
+
+void l_job_open_pool(lua_State *L, struct l_runtime *rt, enum l_pool which) {
+    if (rt->pools[which] != NULL && threadpool_is_ours(rt->pools[which])) return;
+    if (rt->pools[which] != NULL) lose_jobs(L, rt, which);
+    l_pushshared(L, rt, L_SHARED_SCRATCH);
+    struct pool_guard *guard = lua_newuserdatauv(L, sizeof *guard, 0);
+    *guard = (struct pool_guard){which, NULL};
+    lua_createtable(L, 0, 1);
+    l_pushfunction(L, rt, pool_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    guard->pool = threadpool_new(pools[which].limit);
+    if (guard->pool == NULL) luaL_error(L, "not enough memory");
+    rt->pools[which] = guard->pool;
+    lua_setfield(L, -2, pools[which].name);
+    lua_pop(L, 1);
 }

@@ -20,6 +20,7 @@ struct l_runtime *l_runtime_open(lua_State *L) {
     memset(rt, 0, sizeof *rt);
     handle_queue_init(&rt->starved);
     handle_queue_init(&rt->jobs);
+    handle_queue_init(&rt->files);
     for (int which = 0; which < L_SHARED_COUNT; which++) {
         lua_newtable(L);
         rt->shared_refs[which] = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -75,6 +75,7 @@ struct l_runtime {
     bool context_set;                       /* some ContextVar was ever set: see context.h */
     struct threadpool *pools[L_POOL_COUNT]; /* made when first needed */
     struct l_worker *workers;               /* see worker.h */
+    struct handle_queue files;              /* that are open */
     struct handle_queue jobs;               /* under way in them */
     lua_CFunction traceback;                /* debug.traceback */
     lua_Integer tasks_named;                /* so far, as Task-N */

@@ -2,6 +2,7 @@
  *
  * What the command line asks for is run by the main task, which scripts/loophost/main.lua
  * tells what to run; nothing of a script runs outside of it. */
+#include "bindings/file.h"
 #include "bindings/main_task.h"
 #include "bindings/open.h"
 #include "bindings/state.h"
@@ -245,6 +246,7 @@ static int os_exit(lua_State *L) {
         lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, EXIT_SUCCESS);
     bool closes = lua_toboolean(L, 2);
     call_at_exit(L, l_runtime(L));
+    l_file_flush_all(l_runtime(L));
     if (closes) {
         l_main_abandon(l_runtime(L));
         lua_close(L);
