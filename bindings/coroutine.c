@@ -5,6 +5,7 @@
  * resumer.  pcall and xpcall are Python's `except Exception`: CancelledError passes. */
 #include "bindings/error.h"
 #include "bindings/open.h"
+#include "bindings/recycle.h"
 #include "bindings/task.h"
 
 /* ---- resume ---- */
@@ -159,6 +160,12 @@ static int coroutine_status(lua_State *L) {
     return 1;
 }
 
+static int coroutine_running(lua_State *L) {
+    l_recycle_expose(L);
+    lua_pushboolean(L, lua_pushthread(L));
+    return 2;
+}
+
 static int coroutine_close(lua_State *L) {
     lua_State *coroutine = lua_tothread(L, 1);
     lua_Debug info;
@@ -230,6 +237,7 @@ static void push_library(lua_State *L, struct l_runtime *rt) {
     static const luaL_Reg functions[] = {{"resume", coroutine_resume},
                                          {"wrap", coroutine_wrap},
                                          {"yield", l_task_yield},
+                                         {"running", coroutine_running},
                                          {NULL, NULL}};
     static const luaL_Reg wrappers[] = {
         {"status", coroutine_status}, {"close", coroutine_close}, {NULL, NULL}};
@@ -286,4 +294,5 @@ void l_coroutine_replace_globals(lua_State *L, struct l_runtime *rt) {
     }
     lua_setfield(L, -3, "coroutine");
     lua_pop(L, 2);
+    l_recycle_open(L, rt);
 }

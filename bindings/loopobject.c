@@ -169,6 +169,26 @@ static int create_task(lua_State *L) {
     return 1;
 }
 
+/* create_task(function or coroutine, arguments): on the loop that runs, else the current one */
+static int create_task_somewhere(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    int type = lua_type(L, 1);
+    if (type != LUA_TFUNCTION && type != LUA_TTHREAD) {
+        if (type == LUA_TNONE || luaL_getmetafield(L, 1, "__call") == LUA_TNIL) {
+            return l_type_error(L, 1, "function");
+        }
+        lua_pop(L, 1);
+    }
+    l_loop_push_current(L, rt);
+    lua_insert(L, 1);
+    struct l_loop *loop = rt->running;
+    if (loop != NULL && (loop->overrides & L_OVERRIDE_CREATE_TASK) == 0) return create_task(L);
+    lua_getfield(L, 1, "create_task");
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
 /* give_up_after(loop, seconds or nil): ends a run_until_complete that takes longer; returns
  * whether it has */
 static int give_up_after(lua_State *L) {
@@ -309,19 +329,20 @@ void l_loop_open(lua_State *L, struct l_runtime *rt) {
                                        {"get_trace", get_trace},
                                        {"get_metrics", get_metrics},
                                        {NULL, NULL}};
-    static const luaL_Reg hooks[] = {
-        {"new_loop", new_loop},           {"loop_gc", loop_gc},
-        {"loop_tostring", loop_tostring}, {"all_tasks", all_tasks},
-        {"give_up_after", give_up_after}, {"get_running_loop", get_running_loop},
-        {"running_loop", running_loop},   {NULL, NULL}};
+    static const luaL_Reg hooks[] = {{"new_loop", new_loop},
+                                     {"create_task", create_task_somewhere},
+                                     {"loop_gc", loop_gc},
+                                     {"loop_tostring", loop_tostring},
+                                     {"all_tasks", all_tasks},
+                                     {"give_up_after", give_up_after},
+                                     {"get_running_loop", get_running_loop},
+                                     {"running_loop", running_loop},
+                                     {NULL, NULL}};
     l_pushshared(L, rt, L_SHARED_METHODS);
     l_setfuncs(L, rt, methods);
     l_pushshared(L, rt, L_SHARED_HOOKS);
     l_setfuncs(L, rt, hooks);
-    l_pushshared(L, rt, L_SHARED_LOOPS); /* by number, as long as somebody holds them */
-    lua_newtable(L);
-    lua_pushliteral(L, "v");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
+    l_pushshared(L, rt, L_SHARED_LOOPS);
+    l_make_weak(L); /* by number, as long as somebody holds them */
     lua_pop(L, 3);
 }

@@ -29,6 +29,13 @@ struct l_runtime *l_runtime_open(lua_State *L) {
     return rt;
 }
 
+void l_make_weak(lua_State *L) {
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+}
+
 void l_pushhook(lua_State *L, struct l_runtime *rt, const char *name) {
     l_pushshared(L, rt, L_SHARED_HOOKS);
     lua_getfield(L, -1, name);

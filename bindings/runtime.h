@@ -48,12 +48,14 @@ enum l_pool { L_POOL_FILES, L_POOL_WORKERS, L_POOL_COUNT };
 
 /* Tables that the bindings and the Lua half share, kept in the registry. */
 enum l_shared {
-    L_SHARED_METHODS, /* the methods of lh.EventLoop: what a loop is that overrides nothing */
-    L_SHARED_HOOKS,   /* functions of the Lua half that C calls, by name */
-    L_SHARED_ERRORS,  /* error classes by name */
-    L_SHARED_LOOPS,   /* loops by their number, weakly */
-    L_SHARED_SCRATCH, /* the traceback of the last error, the main task, ... */
-    L_SHARED_JOBS,    /* what threads work on, by the job's address */
+    L_SHARED_METHODS,    /* the methods of lh.EventLoop: what a loop is that overrides nothing */
+    L_SHARED_HOOKS,      /* functions of the Lua half that C calls, by name */
+    L_SHARED_ERRORS,     /* error classes by name */
+    L_SHARED_LOOPS,      /* loops by their number, weakly */
+    L_SHARED_SCRATCH,    /* the traceback of the last error, the main task, ... */
+    L_SHARED_JOBS,       /* what threads work on, by the job's address */
+    L_SHARED_COROUTINES, /* see recycle.h */
+    L_SHARED_CREATOR,    /* weakly: see spawn.c */
     L_SHARED_COUNT,
 };
 
@@ -78,9 +80,11 @@ struct l_runtime {
     struct handle_queue files;              /* that are open */
     struct handle_queue jobs;               /* under way in them */
     lua_CFunction traceback;                /* debug.traceback */
-    lua_Integer tasks_named;                /* so far, as Task-N */
-    lua_Integer loops_made;                 /* so far: their keys in L_SHARED_LOOPS */
-    const void *cancelled_error;            /* the metatable of CancelledError */
+    int kept;                               /* coroutines, see recycle.h */
+    bool recycles;
+    lua_Integer tasks_named;     /* so far, as Task-N */
+    lua_Integer loops_made;      /* so far: their keys in L_SHARED_LOOPS */
+    const void *cancelled_error; /* the metatable of CancelledError */
 };
 
 /* The runtime of the running C function. */
@@ -126,6 +130,9 @@ int l_type_error(lua_State *L, int arg, const char *expected);
 static inline void l_pushshared(lua_State *L, const struct l_runtime *rt, enum l_shared which) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, rt->shared_refs[which]);
 }
+
+/* Has the table on top hold its values weakly. */
+void l_make_weak(lua_State *L);
 
 /* Pushes the Lua half's function `name`. */
 void l_pushhook(lua_State *L, struct l_runtime *rt, const char *name);

@@ -5,6 +5,7 @@
 #include "bindings/context.h"
 #include "bindings/error.h"
 #include "bindings/handle.h"
+#include "bindings/recycle.h"
 #include "bindings/task.h"
 
 #include <string.h>
@@ -57,30 +58,23 @@ static int task_main(lua_State *L) {
 
 /* ---- making ---- */
 
-/* Makes the thing at the index, a function or a coroutine, into the body of a coroutine
- * and leaves that on top. */
-static lua_State *push_coroutine(lua_State *L, struct l_runtime *rt, int index) {
+/* What the value at the index, which is no function, is to be: another one in its place,
+ * something that is called; or a coroutine, which is pushed if it can be the task's own. */
+static lua_State *body_of(lua_State *L, struct l_runtime *rt, int index) {
     lua_Debug info;
     lua_State *coroutine = lua_tothread(L, index);
     if (coroutine == NULL) {
-        if (lua_type(L, index) != LUA_TFUNCTION) {
-            if (luaL_getmetafield(L, index, "__call") == LUA_TNIL) {
-                l_type_error(L, index, "function or coroutine");
-            }
-            lua_pop(L, 1);
+        if (luaL_getmetafield(L, index, "__call") == LUA_TNIL) {
+            l_type_error(L, index, "function or coroutine");
         }
-        coroutine = lua_newthread(L);
-        lua_pushvalue(L, index);
-        lua_xmove(L, coroutine, 1);
-        return coroutine;
+        lua_pop(L, 1);
+        return NULL;
     }
     luaL_argcheck(L, !l_task_owns(coroutine), index, "coroutine belongs to a task already");
     if (lua_status(coroutine) == LUA_YIELD) { /* begun: a new one resumes it to its end */
-        coroutine = lua_newthread(L);
         l_pushhook(L, rt, "drive");
-        lua_pushvalue(L, index);
-        lua_xmove(L, coroutine, 2);
-        return coroutine;
+        lua_insert(L, index);
+        return NULL;
     }
     luaL_argcheck(L, coroutine != L && lua_getstack(coroutine, 0, &info) == 0, index,
                   "coroutine is running");
@@ -90,42 +84,76 @@ static lua_State *push_coroutine(lua_State *L, struct l_runtime *rt, int index) 
     return coroutine;
 }
 
+/* Whether the function on top, of which `info` tells, is a script's and not the library's.
+ * The last one found to be is remembered, weakly. */
+static bool is_scripts(lua_State *L, struct l_runtime *rt, lua_Debug *info) {
+    l_pushshared(L, rt, L_SHARED_CREATOR);
+    lua_rawgeti(L, -1, 1);
+    bool known = lua_rawequal(L, -1, -3);
+    if (!known) {
+        lua_pushvalue(L, -3);
+        lua_getinfo(L, ">S", info);
+        known = strncmp(info->source, "@loophost/", 10) != 0;
+        if (known) {
+            lua_pushvalue(L, -3);
+            lua_rawseti(L, -3, 1);
+        }
+    }
+    lua_pop(L, 2);
+    return known;
+}
+
 /* The creator is the script's function nearest to the level, not the library's. */
 static void note_creator(lua_State *L, int index, struct l_task *task, int level) {
     lua_Debug info;
-    do {
-        if (!lua_getstack(L, level++, &info)) return;
-        lua_getinfo(L, "Sl", &info);
-    } while (info.currentline < 0 || strncmp(info.source, "@loophost/", 10) == 0);
-    lua_getinfo(L, "f", &info);
-    task->created_line = info.currentline;
-    lua_setiuservalue(L, index, L_TASK_CREATOR);
+    while (lua_getstack(L, level++, &info)) {
+        lua_getinfo(L, "fl", &info);
+        if (info.currentline >= 0 && is_scripts(L, task->future.rt, &info)) {
+            task->created_line = info.currentline;
+            lua_setiuservalue(L, index, L_TASK_CREATOR);
+            return;
+        }
+        lua_pop(L, 1);
+    }
 }
 
+enum { FEW_ARGUMENTS = 8 }; /* which the stack of any function has room for */
+
 struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int caller) {
-    int arguments = lua_gettop(L) - first;
     luaL_checkany(L, first);
     luaL_checkstack(L, LUA_MINSTACK, NULL);
-    lua_State *coroutine = push_coroutine(L, rt, first);
+    lua_State *coroutine = NULL;
+    if (lua_type(L, first) != LUA_TFUNCTION) coroutine = body_of(L, rt, first);
+    bool is_own = coroutine != NULL; /* its body is on its stack already */
+    int arguments = lua_gettop(L) - first - is_own;
+    if (!is_own) coroutine = l_recycle_push(L, rt);
     struct l_task *task = l_newobject(L, rt, L_TASK, sizeof *task, L_TASK_USERVALUES);
     task->future.rt = rt;
     task->future.is_task = true;
+    task->exposed = is_own;
     handle_queue_init(&task->future.callbacks);
     timer_init(&task->timer, l_task_step);
     task->number = (unsigned)++rt->tasks_named;
     note_creator(L, lua_gettop(L), task, caller);
-    lua_insert(L, first); /* task, body, arguments, coroutine */
-    lua_setiuservalue(L, first, L_TASK_COROUTINE);
+    lua_insert(L, first);
+    lua_insert(L, first + 1); /* task, coroutine, body, arguments */
+    if (arguments > FEW_ARGUMENTS && !lua_checkstack(coroutine, arguments + LUA_MINSTACK)) {
+        luaL_error(L, "too many arguments");
+    }
     task->coroutine = coroutine;
-    if (!lua_checkstack(coroutine, arguments + LUA_MINSTACK)) luaL_error(L, "too many arguments");
     *l_task_owner(coroutine) = (uintptr_t)task;
     lua_pushcfunction(coroutine, task_main);
     lua_pushvalue(L, first);
     lua_xmove(L, coroutine, 1);
     lua_pushcfunction(coroutine, body_error);
-    lua_rotate(coroutine, 1, 3); /* under the body */
-    lua_xmove(L, coroutine, arguments);
-    lua_settop(L, first);
+    if (is_own) {
+        lua_rotate(coroutine, 1, 3); /* under the body */
+        lua_xmove(L, coroutine, arguments);
+        lua_pop(L, 1);
+    } else {
+        lua_xmove(L, coroutine, arguments + 1);
+    }
+    lua_setiuservalue(L, first, L_TASK_COROUTINE);
     if (rt->context_set) {
         l_context_push(L, rt);
         l_future_setextra(L, first, L_EXTRA_CONTEXT);

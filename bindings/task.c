@@ -8,6 +8,7 @@
 #include "bindings/context.h"
 #include "bindings/error.h"
 #include "bindings/handle.h"
+#include "bindings/recycle.h"
 
 #include <string.h>
 
@@ -125,10 +126,11 @@ static int fail(lua_State *L) {
     return 0;
 }
 
-static void finish(struct l_loop *loop, struct l_task *task) {
+static void finish(struct l_loop *loop, struct l_task *task, bool returned) {
     lua_State *L = loop->L;
     int slot = task->slot;
     *l_task_owner(task->coroutine) = L_OWNER_DONE;
+    if (returned) l_recycle_keep(loop, task);
     l_task_leave_line(task); /* it still stands there only if it was broken off */
     if (task->future.functions == 0 && loop->overrides == 0) {
         l_future_settle(L, 0, &task->future, task->outcome);
@@ -260,7 +262,7 @@ void l_task_step(struct handle *handle) {
         if (!task->started) {
             task->outcome = L_CANCELLED;
             task->must_cancel = false;
-            finish(loop, task);
+            finish(loop, task, false);
             return;
         }
         if (task->can_throw) {
@@ -273,7 +275,7 @@ void l_task_step(struct handle *handle) {
     int status = resume(L, task);
     if (status != LUA_YIELD) {
         if (status != LUA_OK) break_off(L, task);
-        finish(loop, task);
+        finish(loop, task, status == LUA_OK);
     }
     if (debug) {
         l_loop_warn_if_slow(loop, began_ns, lua_gettop(L));

@@ -40,6 +40,7 @@ struct l_task {
     unsigned number;  /* Task-N */
     bool has_priority;
     bool started;
+    bool exposed;                /* its coroutine, to scripts: see recycle.h */
     bool must_cancel;            /* raise CancelledError at the next step */
     bool cancel_woke;            /* and that step is due to the cancellation itself */
     bool throwing;               /* the step under way raises it at the wait */
@@ -107,6 +108,7 @@ int l_task_wait_turn(lua_State *L, struct l_task *task, lua_KFunction continuati
 
 /* Waits for the future at the index, whose results the calling C function returns. */
 int l_task_await(lua_State *L, struct l_runtime *rt, int index);
+int l_task_await_future(lua_State *L, struct l_runtime *rt, int index, struct l_future *future);
 
 /* Begins to wait for the future, which must be at index 1 of the waiting coroutine; the
  * continuation of such a wait, which returns the results. */

@@ -45,8 +45,14 @@ static int task_uncancel(lua_State *L) {
 }
 
 static int task_get_coro(lua_State *L) {
-    check_task(L);
-    lua_getiuservalue(L, 1, L_TASK_COROUTINE);
+    struct l_task *task = check_task(L);
+    if (lua_getiuservalue(L, 1, L_TASK_COROUTINE) == LUA_TNIL) { /* it is another task's now */
+        lua_pop(L, 1);
+        lua_newthread(L); /* dead, too */
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, L_TASK_COROUTINE);
+    }
+    task->exposed = true;
     return 1;
 }
 
@@ -244,6 +250,9 @@ void l_taskobject_open(lua_State *L, struct l_runtime *rt) {
                                      {"take_cause", take_cause},
                                      {"detach", detach},
                                      {NULL, NULL}};
+    l_pushshared(L, rt, L_SHARED_CREATOR);
+    l_make_weak(L);
+    lua_pop(L, 1);
     l_newtype(L, rt, L_TASK, "Task", l_future_methods);
     lua_getfield(L, -1, "__index");
     l_setfuncs(L, rt, methods);

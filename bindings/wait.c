@@ -46,8 +46,8 @@ bool l_task_awaits_future(const struct l_task *task) {
 }
 
 int l_task_await_done(lua_State *L, int status, lua_KContext context) {
-    struct l_runtime *rt = l_runtime(L);
     struct l_future *future = lua_touserdata(L, 1);
+    struct l_runtime *rt = future->rt;
     (void)status, (void)context;
     if (future->state == L_CANCELLED) {
         rt->current->throwing = false;
@@ -58,16 +58,21 @@ int l_task_await_done(lua_State *L, int status, lua_KContext context) {
 }
 
 int l_task_await(lua_State *L, struct l_runtime *rt, int index) {
-    struct l_future *future = l_future_check(L, index);
+    return l_task_await_future(L, rt, index, l_future_check(L, index));
+}
+
+int l_task_await_future(lua_State *L, struct l_runtime *rt, int index, struct l_future *future) {
     if (future->state != L_PENDING) return l_future_results(L, index, future);
     struct l_task *task = l_task_may_wait(L, rt, "await", future->loop);
     if (&task->future == future) return luaL_error(L, "Task cannot await on itself");
     if (future->loop != task->future.loop) {
         return luaL_error(L, "the future belongs to a different loop");
     }
-    lua_pushvalue(L, index);
-    lua_replace(L, 1);
-    lua_settop(L, 1);
+    if (index != 1) {
+        lua_pushvalue(L, index);
+        lua_replace(L, 1);
+    }
+    if (lua_gettop(L) > 1) lua_settop(L, 1);
     l_task_start_await(task, future);
     return l_task_wait(L, task, task->wait, future, l_task_await_done);
 }
@@ -178,7 +183,8 @@ static int sleep_tostring(lua_State *L) {
 static int l_await(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
     luaL_checkany(L, 1);
-    if (l_future_test(L, rt, 1) != NULL) return l_task_await(L, rt, 1);
+    struct l_future *future = l_future_test(L, rt, 1);
+    if (future != NULL) return l_task_await_future(L, rt, 1, future);
     int64_t *sleep_ns = l_test(L, rt, 1, L_SLEEP);
     if (sleep_ns != NULL) {
         lua_pushnumber(L, l_seconds(*sleep_ns));

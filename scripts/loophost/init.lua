@@ -6,7 +6,7 @@ local core = require "loophost.core"
 
 -- Done in C, and passed on as it is.
 local FROM_C = [[
-  await sleep Sleep current_task get_running_loop
+  create_task await sleep Sleep current_task get_running_loop
   iserror rawpcall rawxpcall pcall xpcall coroutine isfuture istask
   Lock Event Condition Semaphore BoundedSemaphore Queue PriorityQueue LifoQueue]]
 
@@ -15,7 +15,7 @@ local FROM_MODULES = {
   eventloop = "EventLoop new_event_loop",
   policy = [[EventLoopPolicy get_event_loop_policy set_event_loop_policy
              get_event_loop set_event_loop]],
-  tasks = "create_task all_tasks",
+  tasks = "all_tasks",
   runner = "run Runner",
   gather = "gather",
   waits = "wait as_completed shield",

@@ -11,16 +11,6 @@ function tasks.loop()
   return core.running_loop() or core.get_event_loop()
 end
 
--- A task on the running loop, or, at a script's top level, on the current one.
----@param fn function|thread
----@param ... any its arguments
----@return loophost.Task
-function tasks.create_task(fn, ...)
-  argument.body(fn, 1, "create_task", 2)
-  local loop = core.running_loop() or core.get_event_loop()
-  return loop:create_task(fn, ...)
-end
-
 local resume, yield, status = core.coroutine.resume, core.coroutine.yield, core.coroutine.status
 
 local function driven(coroutine, ok, ...)

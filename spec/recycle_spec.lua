@@ -1,0 +1,116 @@
+-- Coroutines of tasks that are done are used again; no script may notice.
+
+local lh = require "loophost"
+local in_task = require("spec.expect").in_task
+
+local in_host = coroutine.running == lh.coroutine.running
+
+describe("the coroutine of a task that is done", function()
+  it("is another task's only if no script has asked for it", in_task(function()
+    local seen = {}
+    for i = 1, 100 do
+      lh.await(lh.create_task(function()
+        local coro = coroutine.running()
+        assert.is_nil(seen[coro])
+        seen[coro] = i
+      end))
+    end
+  end))
+
+  it("stays its own when get_coro has given it away", in_task(function()
+    local first = lh.create_task(lh.sleep, 0)
+    local coro = first:get_coro()
+    lh.await(first)
+    for _ = 1, 10 do
+      local task = lh.create_task(lh.sleep, 0)
+      assert.not_equal(coro, task:get_coro())
+      lh.await(task)
+    end
+    assert.equal("dead", coroutine.status(coro))
+    assert.equal(coro, first:get_coro())
+  end))
+
+  it("is dead for who asks afterwards, and always the same", in_task(function()
+    local task = lh.create_task(function() return "ok" end)
+    lh.await(task)
+    local other = lh.create_task(lh.sleep, 0)
+    local coro = task:get_coro()
+    assert.equal("thread", type(coro))
+    assert.equal("dead", coroutine.status(coro))
+    assert.equal(coro, task:get_coro())
+    assert.not_equal(coro, other:get_coro())
+    assert.equal("ok", task:result())
+    lh.await(other)
+  end))
+
+  it("is a new one after an error, which leaves it as it fell", in_task(function()
+    for i = 1, 20 do
+      local task = lh.create_task(function() error("number " .. i, 0) end)
+      assert.is_false((lh.rawpcall(lh.await, task)))
+      assert.equal("number " .. i, task:exception())
+      assert.equal(i, lh.await(lh.create_task(function() return i end)))
+    end
+  end))
+
+  it("holds nothing of the task that had it before", in_task(function()
+    local weak = setmetatable({}, { __mode = "v" })
+    do
+      local function body(object)
+        lh.sleep(0)
+        return object.name
+      end
+      weak.object = { name = "gone" }
+      assert.equal("gone", lh.await(lh.create_task(body, weak.object)))
+    end
+    lh.sleep(0)
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(weak.object)
+  end))
+
+  it("brings no debug hook into the next task", in_task(function()
+    local lines = 0
+    lh.await(lh.create_task(function()
+      debug.sethook(function() lines = lines + 1 end, "l")
+      local _ = 1
+    end))
+    local before = lines
+    for _ = 1, 5 do
+      lh.await(lh.create_task(function()
+        assert.is_nil((debug.gethook()))
+        lh.sleep(0)
+      end))
+    end
+    assert.equal(before, lines)
+  end))
+
+  it("serves bursts of many tasks, with arguments and results", in_task(function()
+    for round = 1, 3 do
+      local tasks = {}
+      for i = 1, 600 do
+        tasks[i] = lh.create_task(function(a, b, ...)
+          lh.sleep(i % 3 == 0 and 0 or 0.0001)
+          return a + b, select("#", ...)
+        end, i, round, nil, nil)
+      end
+      for i = 1, 600 do
+        local sum, rest = lh.await(tasks[i])
+        assert.equal(i + round, sum)
+        assert.equal(2, rest)
+      end
+    end
+  end))
+
+  it("is used again at all, in the host", in_task(function()
+    if not in_host then return pending("stock Lua: nobody knows who has a coroutine") end
+    local function body() lh.sleep(0) end
+    lh.await(lh.create_task(body))
+    collectgarbage()
+    collectgarbage "stop"
+    local before = collectgarbage "count"
+    for _ = 1, 100 do lh.await(lh.create_task(body)) end
+    local grown = collectgarbage "count" - before
+    collectgarbage "restart"
+    assert.is_true(grown < 100, "100 tasks took " .. grown .. " KiB")
+  end))
+end)
