@@ -216,11 +216,11 @@ static int cancel_new_wait(lua_State *L) {
 }
 
 /* Runs the coroutine until it yields or ends: a status of lua_resume. */
-static int resume(lua_State *L, struct l_task *task) {
+static inline __attribute__((always_inline)) int resume(lua_State *L, struct l_task *task) {
     struct l_runtime *rt = task->future.rt;
     lua_State *coroutine = task->coroutine;
     int values, arguments = 0;
-    if (!task->started) {
+    if (__builtin_expect(!task->started, 0)) {
         task->started = true;
         arguments = lua_gettop(coroutine) - 1;
         if (arguments < 0) { /* somebody closed it, by stock means */
@@ -241,8 +241,13 @@ static int resume(lua_State *L, struct l_task *task) {
     if (status != LUA_YIELD) return status;
     if (!rt->passing) {
         after_foreign_yield(L, task, values);
-    } else if (task->wait == NULL) {
-        l_task_schedule(L, task); /* for the next turn only */
+    } else if (task->wait == NULL) { /* for the next turn only */
+        if (task->has_priority || task->future.loop->overrides != 0) {
+            l_task_schedule(L, task);
+        } else {
+            task->timer.handle.run = l_task_step;
+            loop_call_soon(&task->future.loop->loop, &task->timer.handle);
+        }
     }
     rt->passing = false;
     if (task->must_cancel && task->wait != NULL) {
@@ -302,11 +307,7 @@ void l_task_start_main(lua_State *L, struct l_task *task) {
 
 int l_task_wait_k(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
                   lua_KContext context, lua_KFunction continuation) {
-    task->wait = wait;
-    task->wait_on = wait_on;
-    task->leaf = L;
-    task->can_throw = true;
-    task->future.rt->passing = true;
+    l_task_begin_wait(L, task, wait, wait_on);
     return lua_yieldk(L, 0, context, continuation);
 }
 

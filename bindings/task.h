@@ -61,6 +61,18 @@ static inline uintptr_t *l_task_owner(lua_State *coroutine) {
     return lua_getextraspace(coroutine);
 }
 
+/* The task whose own coroutine this running one is, if that may wait here; else NULL, and
+ * l_task_may_wait says more.  The coroutine holds its task, see spawn.c: the word in the
+ * extra space of a running one is good, though others may have run a loop inside it. */
+static inline struct l_task *l_task_here(lua_State *L) {
+    uintptr_t owner = *l_task_owner(L);
+    if (owner == 0 || (owner & (L_OWNER_WAITS_INSIDE | L_OWNER_DONE)) != 0) return NULL;
+    struct l_task *task = (struct l_task *)owner; /* NOLINT(performance-no-int-to-ptr) */
+    const struct l_runtime *rt = task->future.rt;
+    bool may_wait = rt->coroutine == L && rt->running != NULL && lua_isyieldable(L);
+    return may_wait ? task : NULL;
+}
+
 /* Makes a task of the function or coroutine at `first` and the arguments above it,
  * which it replaces; says that the function at level `caller` of the stack created it.
  * The task is on no loop yet. */
@@ -94,6 +106,16 @@ struct l_loop *l_task_push_loop(lua_State *L, struct l_runtime *rt, const char *
 
 /* Puts a main task that is on no loop on the current one, so that scripts can have it. */
 void l_task_bind_main(lua_State *L, struct l_task *task);
+
+/* What l_task_wait_k puts down in the task before it yields. */
+static inline void l_task_begin_wait(lua_State *L, struct l_task *task, const struct l_wait *wait,
+                                     void *wait_on) {
+    task->wait = wait;
+    task->wait_on = wait_on;
+    task->leaf = L;
+    task->can_throw = true;
+    task->future.rt->passing = true;
+}
 
 /* Suspends the running task; `return` it.  The continuation begins with
  * l_task_resumed, which raises the cancellation if there is one. */

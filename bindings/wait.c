@@ -131,7 +131,11 @@ static int sleep_done(lua_State *L, int status, lua_KContext context) {
     struct l_task *task = (struct l_task *)context; /* NOLINT(performance-no-int-to-ptr) */
     (void)status;
     if (task->throwing) l_task_resumed(L, task->future.rt);
-    if (lua_gettop(L) == 1) lua_pushnil(L);
+    switch (lua_gettop(L)) {
+    case 1: lua_pushnil(L); break;
+    case 2: break;
+    default: lua_settop(L, 2);
+    }
     return 1;
 }
 
@@ -142,14 +146,13 @@ static int return_all(lua_State *L, int status, lua_KContext context) {
 
 /* As asyncio.sleep: at least one turn passes. */
 static int l_sleep(lua_State *L) {
-    struct l_runtime *rt = l_runtime(L);
     int64_t delay_ns = l_checkseconds(L, 1);
-    if (lua_gettop(L) > 2) lua_settop(L, 2);
-    struct l_task *task = l_task_may_wait(L, rt, "sleep", NULL);
+    struct l_task *task = l_task_here(L);
+    if (task == NULL) task = l_task_may_wait(L, l_runtime(L), "sleep", NULL);
     if (delay_ns <= 0) return l_task_wait_k(L, task, NULL, NULL, (lua_KContext)task, sleep_done);
     if (task->future.loop->overrides & SLOW_SLEEP) {
         lua_settop(L, 2);
-        l_pushhook(L, rt, "slow_sleep");
+        l_pushhook(L, task->future.rt, "slow_sleep");
         lua_insert(L, 1);
         lua_callk(L, 2, LUA_MULTRET, 0, return_all);
         return lua_gettop(L);
