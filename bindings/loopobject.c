@@ -9,6 +9,7 @@
 #include "bindings/overrides.h"
 #include "bindings/process.h"
 #include "bindings/task.h"
+#include "bindings/timeout.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -73,6 +74,7 @@ static void forget_all(lua_State *L, int anchors, struct l_loop *loop) {
             struct l_handle *handle = l_test(L, loop->rt, -1, L_HANDLE);
             if (handle == NULL) handle = l_test(L, loop->rt, -1, L_TIMER_HANDLE);
             if (task != NULL) l_task_detach(task);
+            l_timeout_forget(L, -1, loop->rt);
             if (process != NULL) l_process_abandon(L, process);
             if (handle != NULL) handle->loop = NULL;
         }

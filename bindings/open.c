@@ -20,6 +20,7 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_taskobject_open(L, rt);
     l_loop_open(L, rt);
     l_wait_open(L, rt);
+    l_timeout_open(L, rt);
     l_context_open(L, rt);
     l_coroutine_open(L, rt);
     l_lineedit_open(L, rt);

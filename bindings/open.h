@@ -6,6 +6,7 @@
 
 /* Each leaves the stack as it was. */
 void l_wait_open(lua_State *L, struct l_runtime *rt);
+void l_timeout_open(lua_State *L, struct l_runtime *rt);
 void l_taskobject_open(lua_State *L, struct l_runtime *rt);
 void l_coroutine_open(lua_State *L, struct l_runtime *rt);
 void l_lineedit_open(lua_State *L, struct l_runtime *rt);

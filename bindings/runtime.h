@@ -25,6 +25,7 @@ enum l_type {
     L_FUTURE,
     L_TASK,
     L_SLEEP,
+    L_TIMEOUT,
     L_STREAM,
     L_LISTENER,
     L_SERVICE,

@@ -6,7 +6,7 @@ local core = require "loophost.core"
 
 -- Done in C, and passed on as it is.
 local FROM_C = [[
-  create_task await sleep Sleep current_task get_running_loop
+  create_task await sleep Sleep timeout timeout_at wait_for current_task get_running_loop
   iserror rawpcall rawxpcall pcall xpcall coroutine isfuture istask
   Lock Event Condition Semaphore BoundedSemaphore Queue PriorityQueue LifoQueue]]
 
@@ -19,7 +19,6 @@ local FROM_MODULES = {
   runner = "run Runner",
   gather = "gather",
   waits = "wait as_completed shield",
-  timeout = "timeout timeout_at wait_for",
   taskgroup = "TaskGroup",
   barrier = "Barrier",
   names = "getaddrinfo",
@@ -39,6 +38,7 @@ local HOOKS = {
   reports = "report guard report_unretrieved warn_slow foreign_yield loop_closing",
   stories = "story task_story deadlock",
   sleep = "slow_sleep",
+  waitfor = "careful_wait_for",
   tasks = "drive",
   policy = "current_loop_or_nil",
   runner = "cancel_all",
