@@ -59,8 +59,9 @@ core     = $(filter-out host/main.c,$(wildcard host/*.c))
 binding  = $(wildcard bindings/*.c)
 ctest    = $(wildcard tests/test_*.c tests/fuzz_*.c)
 cbench   = $(wildcard tests/bench/*.c tests/bench/*/*.c)
+preload  = $(wildcard tests/preload/*.c)
 cfile    = $(wildcard host/*.[ch] bindings/*.[ch] tests/*.[ch] tests/bench/*.[ch] \
-               tests/bench/*/*.[ch])
+               tests/bench/*/*.[ch] tests/preload/*.c)
 embedded = $(shell find scripts/loophost -not -name '.*' | LC_ALL=C sort)
 luafile  = $(shell find scripts spec tests -name '*.lua')
 
@@ -80,7 +81,8 @@ say = $(if $(V),,@echo "  $1 $@")
 .SECONDARY:
 
 all: $(BUILD)/loophost $(BUILD)/loophost.so  ## build the host and the module (the default)
-tests: all $(test_programs) $(bench_programs)  ## build the C tests and benchmarks too
+preloaded = $(preload:%.c=$(BUILD)/%.so)
+tests: all $(test_programs) $(bench_programs) $(preloaded)  ## build the C tests and benchmarks too
 
 # Directories are prerequisites too: a file added or removed changes its directory's time.
 $(BUILD)/loophost: $(call object,host/main.c) $(core_objects) $(lua_objects) host bindings
@@ -99,6 +101,12 @@ $(test_programs): %: %.o $(core_objects) host
 $(bench_programs): %: %.o $(core_objects) host
 	$(call say,link)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LUA_LDLIBS) $(LDLIBS)
+
+# What a test has loaded before libc, to stand in front of its functions.
+$(BUILD)/tests/preload/%.so: tests/preload/%.c $(BUILD)/flags
+	$(call say,preload)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 -O1 -g -fPIC -fvisibility=hidden $(WARNINGS) -shared -o $@ $< -ldl
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(call say,cc)

@@ -85,12 +85,14 @@ static void listener_ready(struct handle *handle) {
             break;
         }
         int fd = accept_next(listener);
-        if (fd == -EAGAIN) break;
+        if (fd == -EAGAIN) {
+            service->starved = false; /* none waits any more */
+            break;
+        }
         if (fd < 0) {
             accept_failed(listener, -fd);
             break;
         }
-        service->starved = false;
         l_service_accept(service, fd, listener->kind);
     }
     lua_settop(L, top);

@@ -19,7 +19,7 @@ struct l_service {
     size_t active, most; /* connections whose handlers run; how many there may be */
     int batch;           /* how many are accepted in one turn */
     int slot;            /* its anchor, while it has connections */
-    bool starved;        /* the last accept found no descriptor, or no memory */
+    bool starved;        /* descriptors had run out, and connections wait since */
 };
 
 /* The function is called with (what, ...) of: "ended", task or nil; "starved", message,

@@ -5,6 +5,7 @@
 #include "bindings/listener.h"
 
 #include <limits.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { L_CONNECTION_TASK = L_STREAM_USERVALUES + 1, L_CONNECTION_USERVALUES = L_CONNECTION_TASK };
@@ -98,7 +99,8 @@ static int serve(lua_State *L) {
     int fd = arrival->fd;
     arrival->fd = -1;
     lua_getiuservalue(L, 1, L_SERVICE_PLACE);
-    l_stream_start(L, 3, 2, service->loop, fd, arrival->kind, service->limit, 4);
+    int result = l_stream_start(L, 3, 2, service->loop, fd, arrival->kind, service->limit, 4);
+    if (result < 0) luaL_error(L, "cannot watch descriptor %d: %s", fd, strerror(-result));
     lua_settop(L, 3);
     struct l_future *task = start_handler(L, service);
     lua_setiuservalue(L, 3, L_CONNECTION_TASK);

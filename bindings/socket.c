@@ -78,8 +78,9 @@ static int connect_to(lua_State *L, const struct address *own, const struct addr
         close(fd);
         return l_push_errno(L, result);
     }
-    l_stream_start(L, -1, -2, loop, fd, kind_of(peer->storage.ss_family), (size_t)bytes,
-                   lua_isnil(L, limit + 1) ? 0 : limit + 1);
+    int watched = l_stream_start(L, -1, -2, loop, fd, kind_of(peer->storage.ss_family),
+                                 (size_t)bytes, lua_isnil(L, limit + 1) ? 0 : limit + 1);
+    if (watched < 0) return l_push_errno(L, -watched);
     stream->readable = false; /* nothing can be there before an edge tells of it */
     if (result == 0) return 1;
     stream->needs = L_NEEDS_WRITE;
@@ -124,9 +125,13 @@ static int socket_pair(lua_State *L) {
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0) {
         return l_push_errno(L, errno);
     }
-    ((struct l_stream *)lua_touserdata(L, 4))->fd = fds[1];
-    l_stream_start(L, 3, 2, loop, fds[0], L_DESCRIPTOR_UNIX, (size_t)limit, 0);
-    l_stream_start(L, 4, 2, loop, fds[1], L_DESCRIPTOR_UNIX, (size_t)limit, 0);
+    for (int i = 0; i < 2; i++) {
+        int result = l_stream_start(L, 3 + i, 2, loop, fds[i], L_DESCRIPTOR_UNIX, (size_t)limit, 0);
+        if (result == 0) continue;
+        if (i == 0) close(fds[1]);
+        l_stream_close(L, lua_touserdata(L, 3));
+        return l_push_errno(L, -result);
+    }
     return 2;
 }
 

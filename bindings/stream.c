@@ -225,8 +225,8 @@ void *l_stream_prepare(lua_State *L, struct l_runtime *rt, size_t size, int user
     return stream;
 }
 
-void l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop, int fd,
-                    enum l_descriptor_kind kind, size_t limit, int place) {
+int l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop, int fd,
+                   enum l_descriptor_kind kind, size_t limit, int place) {
     struct l_stream *stream = lua_touserdata(L, index);
     index = lua_absindex(L, index);
     lua_pushvalue(L, loop_index);
@@ -241,10 +241,8 @@ void l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop
     stream->readable = stream->writable = true;
     stream->fd = fd;
     int result = start_watch(stream);
-    if (result < 0) {
-        l_stream_close(L, stream);
-        luaL_error(L, "cannot watch descriptor %d: %s", fd, strerror(-result));
-    }
+    if (result < 0) l_stream_close(L, stream);
+    return result;
 }
 
 struct l_stream *l_stream_new_kind(lua_State *L, struct l_runtime *rt, int loop_index,
@@ -253,7 +251,8 @@ struct l_stream *l_stream_new_kind(lua_State *L, struct l_runtime *rt, int loop_
     loop_index = lua_absindex(L, loop_index);
     if (place != 0) place = lua_absindex(L, place);
     struct l_stream *stream = l_stream_prepare(L, rt, sizeof *stream, L_STREAM_USERVALUES);
-    l_stream_start(L, -1, loop_index, loop, fd, kind, limit, place);
+    int result = l_stream_start(L, -1, loop_index, loop, fd, kind, limit, place);
+    if (result < 0) luaL_error(L, "cannot watch descriptor %d: %s", fd, strerror(-result));
     return stream;
 }
 

@@ -77,11 +77,11 @@ enum { L_STREAM_LIMIT = 64 * 1024, L_STREAM_CHUNK = 64 * 1024 };
 void l_stream_open(lua_State *L, struct l_runtime *rt);
 
 /* Pushes a stream without a descriptor, which begins a struct of `size`; gives the stream at
- * the index a descriptor, which must be non-blocking, and which is the stream's from now
- * on, also if it raises; `place` is the index of a string, or 0. */
+ * the index a descriptor, which must be non-blocking; `place` is the index of a string, or 0.
+ * 0, or -errno when it cannot be watched: the descriptor is then closed. */
 void *l_stream_prepare(lua_State *L, struct l_runtime *rt, size_t size, int uservalues);
-void l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop, int fd,
-                    enum l_descriptor_kind kind, size_t limit, int place);
+int l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop, int fd,
+                   enum l_descriptor_kind kind, size_t limit, int place);
 
 /* Both at once; the second asks the kernel what the descriptor is.  If it raises, the
  * descriptor is closed, unless memory ran out before there was a stream. */
