@@ -155,7 +155,12 @@ void l_stream_close(lua_State *L, struct l_stream *stream) {
 }
 
 static int stream_close(lua_State *L) {
-    l_stream_close(L, l_stream_check(L, 1));
+    struct l_stream *stream = l_stream_check(L, 1);
+    l_stream_close(L, stream);
+    lua_pushnil(L); /* nobody can have what was not read */
+    lua_setiuservalue(L, 1, L_STREAM_BUFFER);
+    stream->buffer = NULL;
+    stream->start = stream->end = stream->capacity = 0;
     return 0;
 }
 
