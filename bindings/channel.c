@@ -21,25 +21,28 @@ static ssize_t read_unix(struct l_stream *stream, void *buffer, size_t size, boo
     return result;
 }
 
+static ssize_t read_some(struct l_stream *stream, void *buffer, size_t size, bool *stopped) {
+    switch (stream->kind) {
+    case L_DESCRIPTOR_TCP: return recv(stream->fd, buffer, size, 0);
+    case L_DESCRIPTOR_UNIX: return read_unix(stream, buffer, size, stopped);
+    case L_DESCRIPTOR_ANY:
+    case L_DESCRIPTOR_SOCKET: break;
+    }
+    *stopped = true; /* who knows why */
+    return read(stream->fd, buffer, size);
+}
+
 static ssize_t descriptor_read(struct l_stream *stream, void *buffer, size_t size) {
-    bool stopped = stream->kind < L_DESCRIPTOR_TCP || stream->end_seen;
+    bool stopped = false;
     ssize_t result;
     do {
-        switch (stream->kind) {
-        case L_DESCRIPTOR_TCP: result = recv(stream->fd, buffer, size, 0); break;
-        case L_DESCRIPTOR_UNIX:
-            result = read_unix(stream, buffer, size, &stopped);
-            stopped |= stream->end_seen;
-            break;
-        case L_DESCRIPTOR_ANY:
-        case L_DESCRIPTOR_SOCKET: result = read(stream->fd, buffer, size); break;
-        }
+        result = read_some(stream, buffer, size, &stopped);
     } while (result < 0 && errno == EINTR);
     if (result < 0) {
         stream->needs = L_NEEDS_READ;
         return -errno;
     }
-    if ((size_t)result < size && !stopped) stream->readable = false;
+    if ((size_t)result < size && !stopped && !stream->end_seen) stream->readable = false;
     return result;
 }
 
