@@ -148,7 +148,8 @@ static int process_gc(lua_State *L) {
 /* What is put together on the Lua stack for spawn_start. */
 struct order {
     struct spawn spawn;
-    int limit; /* of the streams */
+    int limit;        /* of the streams */
+    int unblocked[3]; /* sockets that were made to block, for the child; else -1 */
 };
 
 /* The strings of the list on top as a NULL-terminated array, which replaces it; they must be
@@ -224,7 +225,7 @@ static int make_pipe(lua_State *L, struct l_process *process, int self, int whic
 /* A stream's descriptor does not block, which is nothing that other programs expect, and it
  * is a property of the open file, not of the descriptor.  A pipe and a terminal can be
  * opened once more; a socket cannot: from now on it blocks. */
-static int blocking_descriptor(int fd, int which, int *opened) {
+static int blocking_descriptor(int fd, int which, int *opened, int *unblocked) {
     struct stat status;
     if (fstat(fd, &status) < 0) return -errno;
     int flags = fcntl(fd, F_GETFL);
@@ -240,7 +241,16 @@ static int blocking_descriptor(int fd, int which, int *opened) {
         }
         if (errno == EMFILE || errno == ENFILE) return -errno;
     }
-    return fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? -errno : fd;
+    if (fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) return -errno;
+    return *unblocked = fd;
+}
+
+/* There is no child after all: the sockets remain ours. */
+static void block_no_more(const struct order *order) {
+    for (int which = 0; which < 3; which++) {
+        int fd = order->unblocked[which];
+        if (fd >= 0) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    }
 }
 
 /* What the child has as 0, 1 or 2: "inherit", "pipe", "devnull", "stdout", or what has a
@@ -256,7 +266,8 @@ static int prepare_stream(lua_State *L, struct l_process *process, int self, str
     if (word == NULL) {
         *fd = l_checkfd(L, lua_gettop(L));
         if (l_test(L, process->rt, -1, L_STREAM) != NULL) {
-            result = *fd = blocking_descriptor(*fd, which, &process->ends[which]);
+            result = *fd =
+                blocking_descriptor(*fd, which, &process->ends[which], &order->unblocked[which]);
         }
     } else if (strcmp(word, "pipe") == 0) {
         result = make_pipe(L, process, self, which, order->limit);
@@ -347,7 +358,7 @@ static struct l_loop *push_loop(lua_State *L, struct l_runtime *rt) {
 /* process_start(file, arguments, settings, place) -> process, or nil, message, code */
 static int process_start(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
-    struct order order = {.spawn = {.file = luaL_checkstring(L, 1)}};
+    struct order order = {.spawn = {.file = luaL_checkstring(L, 1)}, .unblocked = {-1, -1, -1}};
     enum spawn_step step;
     lua_settop(L, 4);
     struct l_loop *loop = push_loop(L, rt);
@@ -369,6 +380,7 @@ static int process_start(lua_State *L) {
     int result = start(L, process, self, &order, &step);
     close_ends(process);
     if (result < 0) {
+        block_no_more(&order);
         close_streams(L, self);
         return push_spawn_failure(L, &order.spawn, -result, step);
     }

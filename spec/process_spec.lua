@@ -309,6 +309,21 @@ describe("the options #child", function()
     done:wait()
   end))
 
+  it("give no socket away when there is no child", in_task(function()
+    local held <close> = assert(lh.start_server(function(stream)
+      local fd = stream:fileno()
+      for _ = 1, 2 do
+        assert.equal("ENOENT", select(3, exec("no-such-program", { stdin = stream })))
+        local flags = tonumber(contents("/proc/self/fdinfo/" .. fd):match("flags:%s*(%d+)"), 8)
+        assert.equal(tonumber("4000", 8), flags & tonumber("4000", 8)) -- O_NONBLOCK
+      end
+      stream:write("still ours")
+      stream:close()
+    end, "127.0.0.1", 0))
+    local client <close> = assert(lh.open_connection("127.0.0.1", select(2, held:getsockname())))
+    assert.equal("still ours", client:read("a"))
+  end))
+
   it("pass the descriptors that they name, and no other", in_task(function()
     local held <close> = assert(io.open("/dev/null"))
     local kept = {}
@@ -507,6 +522,24 @@ describe("many children #child", function()
 end)
 
 describe("the end of a child #child", function()
+  it("frees its pipes when they are garbage and descriptors run out", in_task(function()
+    with_limit(64, function()
+      for _ = 1, 60 do
+        started("true", PIPES):wait()
+      end
+    end)
+  end))
+
+  it("is seen, but not its status, where SIGCHLD is ignored", in_task(function()
+    local child <close> = started("env", "--ignore-signal=CHLD", HOST, "-",
+      { stdin = "pipe", stdout = "pipe" })
+    local out = child:communicate([[
+      local lh = require "loophost"
+      print(lh.create_subprocess_exec("false"):wait())
+      print(select(3, lh.create_subprocess_exec("no-such-program")))]])
+    assert.equal("255\nENOENT\n", out)
+  end))
+
   it("is seen although the script has dropped the process", in_task(function()
     for _ = 1, 10 do started("true") end
     collectgarbage()

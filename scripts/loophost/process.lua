@@ -28,7 +28,8 @@ local Process = core.process_methods
 ---| "devnull"
 ---| "stdout"  # for stderr: the same as the child's stdout
 ---| integer   # a descriptor
----| file*     # or a stream, or what has a method fileno or getfd
+---| file*     # or what has a method fileno or getfd
+---| loophost.Stream # a socket then blocks: it is the child's, and should be closed here
 
 ---@class loophost.ProcessOptions
 ---@field stdin? loophost.Redirection
@@ -141,7 +142,9 @@ end
 -- ---- starting ----
 
 -- Starts the program, which is looked up in PATH, with the arguments; options, if any, come
--- last. As asyncio.create_subprocess_exec.
+-- last. As asyncio.create_subprocess_exec. The child is reaped also if nobody waits for it; one
+-- that still runs when its loop is closed, or at the end of the script, is killed. os.exit
+-- leaves it alone. Where SIGCHLD is ignored, or somebody else reaps, its returncode is 255.
 ---@param program string
 ---@param ... string|number|loophost.ProcessOptions
 ---@return loophost.Process? process
