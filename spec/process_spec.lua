@@ -530,6 +530,15 @@ describe("the end of a child #child", function()
     end)
   end))
 
+  it("lets go of the process", in_task(function()
+    local kept = setmetatable({ started("true"), started("true") }, { __mode = "v" })
+    while children() > 0 do lh.sleep(0.01) end
+    lh.sleep(0)
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(next(kept))
+  end))
+
   it("is seen, but not its status, where SIGCHLD is ignored", in_task(function()
     local child <close> = started("env", "--ignore-signal=CHLD", HOST, "-",
       { stdin = "pipe", stdout = "pipe" })

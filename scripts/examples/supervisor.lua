@@ -34,6 +34,7 @@ local function run_once(name, command, heard)
   local child <close> = assert(lh.create_subprocess_shell(command, {
     stdin = "devnull", stdout = "pipe", stderr = "stdout",
     process_group = 0, -- a Ctrl-C at the terminal is for us; we stop the children
+    pdeathsig = "SIGKILL", -- should we be killed ourselves
   }))
   local held <close> = setmetatable({}, {
     __close = function()
