@@ -33,6 +33,7 @@ PACKAGES_test += lua-penlight      # a large pure Lua library that must run in i
 PACKAGES_test += lua-socket        # a blocking peer that is not our own code
 PACKAGES_test += python3           # the oracle: asyncio itself
 PACKAGES_test += redis-server nginx-light curl socat  # real peers for the examples
+PACKAGES_test += dnsmasq-base      # a name server to ask
 
 PACKAGES_lint += $(PACKAGES_test)
 PACKAGES_lint += clang             # the second compiler

@@ -57,7 +57,10 @@ static struct l_task *take_waiting(struct l_query *self) {
 }
 
 static void leave(struct l_task *task) {
-    take_waiting(task->wait_on);
+    struct l_query *self = task->wait_on;
+    take_waiting(self);
+    query_free(self->query);
+    self->query = NULL;
 }
 
 static const struct l_wait query_wait = {"getaddrinfo", leave};

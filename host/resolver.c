@@ -25,7 +25,9 @@ struct resolver {
     ares_channel channel;
     struct timer timer; /* for c-ares's time-outs */
     struct resolver_socket *sockets;
-    size_t pending;
+    size_t pending; /* queries that c-ares has */
+    size_t wanted;  /* those of them that were not given up */
+    bool busy;      /* c-ares is at work, and may be calling us */
     char *servers;
     struct timespec configured; /* the configuration's time when it was read */
 };
@@ -40,11 +42,28 @@ static void arm_timer(struct resolver *resolver) {
     loop_call_at(resolver->loop, &resolver->timer, loop_now(resolver->loop) + left_ns);
 }
 
+/* After whatever may have changed things.  Queries that nobody waits for would keep their
+ * sockets and the timer for a long time: where there are no others, they end. */
+static void settle(struct resolver *resolver) {
+    if (resolver->wanted == 0 && resolver->pending > 0) {
+        resolver->busy = true;
+        ares_cancel(resolver->channel);
+        resolver->busy = false;
+    }
+    arm_timer(resolver);
+}
+
+static void process(struct resolver *resolver, int readable_fd, int writable_fd) {
+    resolver->busy = true;
+    ares_process_fd(resolver->channel, readable_fd, writable_fd);
+    resolver->busy = false;
+    settle(resolver);
+}
+
 static void timer_run(struct handle *handle) {
     struct resolver *resolver =
         container_of(container_of(handle, struct timer, handle), struct resolver, timer);
-    ares_process_fd(resolver->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    arm_timer(resolver);
+    process(resolver, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 }
 
 /* ---- sockets ---- */
@@ -52,17 +71,13 @@ static void timer_run(struct handle *handle) {
 static void socket_readable(struct handle *handle) {
     struct resolver_socket *self =
         container_of(container_of(handle, struct watch, handle), struct resolver_socket, reader);
-    struct resolver *resolver = self->resolver; /* the socket may go meanwhile */
-    ares_process_fd(resolver->channel, self->fd, ARES_SOCKET_BAD);
-    arm_timer(resolver);
+    process(self->resolver, self->fd, ARES_SOCKET_BAD);
 }
 
 static void socket_writable(struct handle *handle) {
     struct resolver_socket *self =
         container_of(container_of(handle, struct watch, handle), struct resolver_socket, writer);
-    struct resolver *resolver = self->resolver;
-    ares_process_fd(resolver->channel, ARES_SOCKET_BAD, self->fd);
-    arm_timer(resolver);
+    process(self->resolver, ARES_SOCKET_BAD, self->fd);
 }
 
 static struct resolver_socket *find_socket(struct resolver *resolver, int fd) {
@@ -154,6 +169,7 @@ struct resolver *resolver_new(struct loop *loop, const char *servers) {
 }
 
 void resolver_free(struct resolver *resolver) {
+    resolver->busy = true;
     ares_destroy(resolver->channel); /* calls back all that is under way, closes its sockets */
     loop_cancel_timer(resolver->loop, &resolver->timer);
     free(resolver->servers);
@@ -221,6 +237,7 @@ static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *
     (void)timeouts;
     request->resolver->pending--;
     if (query != NULL) {
+        request->resolver->wanted--;
         query->pending = false;
         if (status != ARES_SUCCESS) {
             fail(query, status);
@@ -247,19 +264,29 @@ struct query *resolver_ask(struct resolver *resolver, const struct question *que
     self->request = request;
     if (resolver->pending == 0) refresh_channel(resolver);
     resolver->pending++;
+    resolver->wanted++;
     struct ares_addrinfo_hints hints = {.ai_family = question->family,
                                         .ai_socktype = question->socktype};
     if (question->numeric) hints.ai_flags |= ARES_AI_NUMERICHOST;
+    resolver->busy = true;
     ares_getaddrinfo(resolver->channel, question->node, question->service, &hints, answered,
                      request);
-    arm_timer(resolver);
+    resolver->busy = false;
+    settle(resolver);
     return &self->query;
+}
+
+static void give_up(struct request *request) {
+    struct resolver *resolver = request->resolver;
+    request->query = NULL;
+    resolver->wanted--;
+    if (!resolver->busy) settle(resolver); /* else c-ares must not be called */
 }
 
 void query_free(struct query *query) {
     if (query == NULL) return;
     struct pending_query *self = container_of(query, struct pending_query, query);
-    if (query->pending) self->request->query = NULL;
+    if (query->pending) give_up(self->request);
     free(query->addresses);
     free(self);
 }

@@ -6,7 +6,7 @@
  *
  * A resolver must be freed before its loop is closed.  A query lives until it is done and
  * freed: c-ares cannot call a single one back, so that one given up lives on without its
- * owner. */
+ * owner, until nobody waits for any other: then all of them end. */
 #ifndef LOOPHOST_RESOLVER_H
 #define LOOPHOST_RESOLVER_H
 

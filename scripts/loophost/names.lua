@@ -106,11 +106,12 @@ function names.getaddrinfo(host, port, opts)
   if list and not service then return list end
 
   local found
-  found, message, code = ask(list and list[1].address or host, service or tostring(port),
-    opts.family, opts.type or "stream")
+  found, message, code = ask(list and list[1].address or host, service or nil, opts.family,
+    opts.type or "stream")
   if not found then return nil, message, code end
-  if not list then return found end
-  for _, address in ipairs(list) do address.port = found[1].port end
+  if service then port = found[1].port end
+  list = list or found
+  for _, address in ipairs(list) do address.port = port end
   return list
 end
 
