@@ -428,7 +428,7 @@ describe("Unix datagrams", function()
     assert.equal("EADDRINUSE", select(3, open { local_addr = path }))
     os.remove(path)
     assert.is_nil((open { local_addr = path, remote_addr = "/nonexistent/socket" }))
-    assert.is_nil((io.open(path)))
+    assert.is_nil((os.remove(path))) -- the failed one has left no file
   end))
 
   it("say that the peer has gone", with_paths(1, function(path)
@@ -470,6 +470,17 @@ for _, way in ipairs { "connected", "unconnected" } do
         assert.is_true(lh.await(tasks[i]))
       end
     end))
+
+    it("goes on for all who have room, without anybody receiving", with_full(
+      function(sender, to, _, drain)
+        local tasks = {}
+        for i = 1, 5 do
+          tasks[i] = lh.create_task(sender.sendto, sender, tostring(i), to)
+        end
+        lh.sleep(0.02)
+        drain()
+        for i = 1, 5 do assert.is_true(lh.await(tasks[i])) end
+      end))
 
     it("can be cancelled or time out, and the next goes on", with_full(
       function(sender, to, receiver, drain)
@@ -722,8 +733,8 @@ describe("virtual time", function()
     assert.equal(began, loop:time())
     raises(lh.TimeoutError, lh.wait_for, function() a:recvfrom() end, 0.1)
     raises(lh.TimeoutError, lh.wait_for, function() a:recvfrom() end, 0.1)
-    local clock = os.clock()
+    local began_at = os.time()
     lh.sleep(50) -- nobody waits for a datagram any more: that takes no time
-    assert.is_true(os.clock() - clock < 10)
+    assert.is_true(os.time() - began_at < 40)
   end, "virtual"))
 end)
