@@ -58,7 +58,7 @@ local function ask(host, service, family, kind)
   local list, message, code = core.resolve(node, service, not numeric and family or nil, kind,
     os.getenv "LOOPHOST_NAMESERVERS")
   if list then return list end
-  local text = message:match ": (.*)$":gsub("^%u", string.lower)
+  local text = message:match ": (.*)$":gsub("^%u%l", string.lower)
   local what = code == "EAI_SERVICE" and service or host
   return nil, ("%s: %s: %s"):format(code, what, text), code
 end
