@@ -7,6 +7,7 @@
 
 #include "bindings/error.h"
 #include "bindings/handle.h"
+#include "bindings/inventory.h"
 #include "bindings/task.h"
 
 /* ---- access ---- */
@@ -33,6 +34,7 @@ struct l_future *l_future_new(lua_State *L, struct l_runtime *rt, int loop_index
                               struct l_loop *loop) {
     loop_index = lua_absindex(L, loop_index);
     struct l_future *future = l_newobject(L, rt, L_FUTURE, sizeof *future, L_FUTURE_USERVALUES);
+    l_inventory_place(L, rt);
     l_future_init(L, future, loop_index, loop);
     return future;
 }

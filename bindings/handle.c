@@ -6,6 +6,7 @@
 #include "bindings/handle.h"
 
 #include "bindings/context.h"
+#include "bindings/inventory.h"
 #include "bindings/task.h"
 
 #include <math.h>
@@ -75,6 +76,7 @@ static struct l_handle *push_handle(lua_State *L, struct l_runtime *rt, enum l_h
         lua_pushvalue(L, first + i);
         lua_setiuservalue(L, -2, i + 1);
     }
+    l_inventory_place(L, rt);
     return handle;
 }
 

@@ -1,5 +1,6 @@
 /* listener.c -- sockets that listen. */
 #include "bindings/listener.h"
+#include "bindings/inventory.h"
 
 #include "bindings/address.h"
 #include "bindings/result.h"
@@ -112,6 +113,7 @@ static struct l_listener *new_listener(lua_State *L, enum l_descriptor_kind kind
     listener->rt = rt;
     listener->fd = -1;
     listener->kind = kind;
+    l_inventory_place(L, rt);
     watch_init(&listener->watch, listener_ready);
     return listener;
 }

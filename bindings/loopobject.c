@@ -6,6 +6,7 @@
  * read off by comparing its methods with the base's. */
 #include "bindings/handle.h"
 #include "bindings/job.h"
+#include "bindings/main_task.h"
 #include "bindings/overrides.h"
 #include "bindings/process.h"
 #include "bindings/task.h"
@@ -102,6 +103,7 @@ static void close_loop(lua_State *L, struct l_loop *loop) {
     loop->loop.now_ns = clock_now(&loop->loop.clock);
     l_job_loop_closing(loop);
     loop_close(&loop->loop);
+    l_main_loop_closed(loop->rt, loop);
     l_job_loop_closed(L, loop);
 }
 

@@ -26,13 +26,29 @@ void l_main_abandon(struct l_runtime *rt) {
     rt->running = NULL;
 }
 
-void l_main_interrupt(struct l_runtime *rt) {
+void l_main_request_end(struct l_runtime *rt) {
     struct l_loop *loop = rt->running;
-    rt->interrupted = rt->interrupt_pending = true;
+    rt->interrupt_pending = true;
     if (loop != NULL && !rt->interrupt_sent) {
         rt->interrupt_sent = true;
+        rt->interrupt_loop = loop;
         loop_call_soon_threadsafe(&loop->loop, &rt->interrupt);
     }
+}
+
+void l_main_interrupt(struct l_runtime *rt) {
+    rt->interrupted = true;
+    l_main_request_end(rt);
+}
+
+void l_main_forget_request(struct l_runtime *rt) {
+    if (rt->interrupted) return; /* SIGINT is not forgotten */
+    if (rt->interrupt_sent) loop_take_out(&rt->interrupt_loop->loop, &rt->interrupt);
+    rt->interrupt_sent = rt->interrupt_pending = false;
+}
+
+void l_main_loop_closed(struct l_runtime *rt, const struct l_loop *loop) {
+    if (rt->interrupt_sent && rt->interrupt_loop == loop) rt->interrupt_sent = false;
 }
 
 /* task -> cancelled */
@@ -51,6 +67,11 @@ static void interrupt(struct handle *handle) {
     int top = lua_gettop(L);
     rt->interrupt_sent = false;
     if (!rt->interrupt_pending) return; /* it was raised meanwhile */
+    if (!rt->interrupted) {
+        lua_sethook(L, NULL, 0, 0); /* of an alarm that came again meanwhile */
+        l_pushhook(L, rt, "limit_reached");
+        if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_settop(L, top);
+    }
     lua_pushcfunction(L, cancel_main);
     l_pushhook(L, rt, "interrupt_task"); /* lh.run's, if the script has called that */
     if (l_test(L, rt, -1, L_TASK) == NULL) {
@@ -116,7 +137,7 @@ static int main_body(lua_State *L) {
 /* ---- running ---- */
 
 static bool main_done(struct l_loop *loop) {
-    return loop->rt->main == NULL;
+    return loop->rt->main == NULL || loop->rt->leaving;
 }
 
 static bool nothing_left(struct l_loop *loop) {
@@ -141,19 +162,118 @@ static int run_rest(lua_State *L) {
     return 0;
 }
 
+/* The error on top came out of the main task's loop.  Those who wait to hear of a deadlock
+ * (they have cancelled the main task then, and the loop goes on) take it; else it is raised. */
+static void loop_failed(lua_State *L, struct l_runtime *rt) {
+    l_pushhook(L, rt, "on_deadlock");
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_error(L);
+    }
+    lua_pushvalue(L, -2);
+    lua_call(L, 1, 1);
+    if (!lua_toboolean(L, -1)) {
+        lua_pop(L, 1);
+        lua_error(L);
+    }
+}
+
+/* The main task, at index 1, is on no loop any more. */
+static void take_off_loop(lua_State *L, struct l_task *task) {
+    struct l_loop *loop = task->future.loop;
+    int top = lua_gettop(L);
+    l_loop_push(L, loop);
+    l_unanchor_at(L, top + 1, loop, task->slot);
+    loop->tasks--;
+    l_task_detach(task);
+    task->wait = NULL;
+    l_task_push(L, task);
+    lua_pushnil(L);
+    lua_setiuservalue(L, -2, L_FUTURE_LOOP);
+    lua_settop(L, top);
+}
+
 /* main task -> started, and its loop, if it waits, run to its end */
 static int run_main(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
     struct l_task *task = lua_touserdata(L, 1);
     l_task_start_main(L, task);
-    if (task->future.state != L_PENDING) return 0;
-    l_pushfunction(L, rt, run_main_loop);
-    lua_getiuservalue(L, 1, L_FUTURE_LOOP);
-    lua_call(L, 1, 0);
-    if (rt->main != NULL) { /* set back when the main task is done */
-        return luaL_error(L, "Event loop stopped before the script ended.");
+    while (task->future.state == L_PENDING) {
+        l_pushfunction(L, rt, run_main_loop);
+        lua_getiuservalue(L, 1, L_FUTURE_LOOP);
+        bool failed = lua_pcall(L, 1, 0, 0) != LUA_OK;
+        if (failed) loop_failed(L, rt);
+        lua_settop(L, 1);
+        if (rt->leaving) {
+            rt->leaving = false;
+            take_off_loop(L, task);
+            l_task_start_main(L, task);
+        } else if (!failed && rt->main != NULL) { /* set back when the main task is done */
+            return luaL_error(L, "Event loop stopped before the script ended.");
+        }
     }
     return 0;
+}
+
+/* ---- for those who run tests in the main task ---- */
+
+static void stay(struct l_task *task) {
+    task->future.rt->leaving = false;
+}
+
+static const struct l_wait leaving_wait = {"its loop to be left", stay};
+
+static int left(lua_State *L, int status, lua_KContext context) {
+    (void)status, (void)context;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* leave_loop() -> whether no loop runs any more.  The main task goes on as it does until
+ * its first wait: outside of any loop, so that it may run one itself.  What is left in the
+ * loop stands still meanwhile. */
+static int leave_loop(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    struct l_task *task = rt->current;
+    if (task == NULL || task != rt->main) {
+        lua_pushboolean(L, rt->running == NULL);
+        return 1;
+    }
+    if (rt->running == NULL) {
+        if (task->future.loop != NULL) take_off_loop(L, task);
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    if (task->future.loop != rt->running) { /* the main task runs it itself */
+        lua_pushboolean(L, 0);
+        return 1;
+    }
+    l_task_may_wait(L, rt, "leave_loop", NULL);
+    rt->leaving = true;
+    return l_task_wait(L, task, &leaving_wait, NULL, left);
+}
+
+/* cancel_main(message) -> whether there is a main task, which is now cancelled */
+static int cancel_main_task(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    lua_settop(L, 1);
+    if (rt->main == NULL || rt->main->future.loop == NULL) return 0;
+    l_task_push(L, rt->main);
+    l_task_cancel(L, rt->main);
+    rt->main->cancelling = 0; /* who asked is not one of its own */
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+void l_main_open(lua_State *L, struct l_runtime *rt) {
+    static const luaL_Reg hooks[] = {{"take_interrupt", take_interrupt},
+                                     {"leave_loop", leave_loop},
+                                     {"cancel_main", cancel_main_task},
+                                     {NULL, NULL}};
+    handle_init(&rt->interrupt, interrupt);
+    l_pushshared(L, rt, L_SHARED_HOOKS);
+    l_setfuncs(L, rt, hooks);
+    lua_pop(L, 1);
 }
 
 /* Prints the error on top, with the story of the task at the index if not 0. */
@@ -217,7 +337,6 @@ static int main_protected(lua_State *L) {
     rt->main = task;
     lua_pushcfunction(task->coroutine, main_body);
     lua_replace(task->coroutine, 1);
-    handle_init(&rt->interrupt, interrupt);
     l_pushshared(L, rt, L_SHARED_SCRATCH);
     lua_pushvalue(L, 1);
     lua_setfield(L, -2, "main");
@@ -255,10 +374,6 @@ static int main_protected(lua_State *L) {
 
 int l_main_run(lua_State *L, struct l_runtime *rt, int arguments) {
     int base = lua_gettop(L) - arguments;
-    l_pushshared(L, rt, L_SHARED_HOOKS);
-    l_pushfunction(L, rt, take_interrupt);
-    lua_setfield(L, -2, "take_interrupt");
-    lua_pop(L, 1);
     l_pushfunction(L, rt, main_protected);
     lua_insert(L, base);
     int status = 1;

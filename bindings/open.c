@@ -5,7 +5,10 @@
 #include "bindings/error.h"
 #include "bindings/file.h"
 #include "bindings/handle.h"
+#include "bindings/inventory.h"
+#include "bindings/limit.h"
 #include "bindings/listener.h"
+#include "bindings/main_task.h"
 #include "bindings/process.h"
 #include "bindings/scripts.h"
 #include "bindings/stream.h"
@@ -15,7 +18,9 @@
 
 static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_error_open(L, rt);
+    l_inventory_open(L, rt);
     l_handle_open(L, rt);
+    l_watch_open(L, rt);
     l_future_open(L, rt);
     l_taskobject_open(L, rt);
     l_loop_open(L, rt);
@@ -36,6 +41,8 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_process_open(L, rt);
     l_thread_open(L, rt);
     l_stdio_open(L, rt);
+    l_main_open(L, rt);
+    l_limit_open(L, rt);
 }
 
 /* The loader of an embedded script; its number and its globals are the upvalues. */

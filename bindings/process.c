@@ -6,6 +6,7 @@
 #include "bindings/process.h"
 
 #include "bindings/handle.h"
+#include "bindings/inventory.h"
 #include "bindings/result.h"
 #include "bindings/stream.h"
 #include "host/spawn.h"
@@ -367,6 +368,7 @@ static int process_start(lua_State *L) {
     read_settings(L, &order);
     struct l_process *process = l_newobject(L, rt, L_PROCESS, sizeof *process, PROCESS_USERVALUES);
     int self = lua_gettop(L);
+    l_inventory_place(L, rt);
     process->rt = rt;
     process->loop = loop;
     process->child.pidfd = -1;

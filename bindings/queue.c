@@ -7,6 +7,7 @@
  * ring that begins at `first`; of a LifoQueue the first `count` are a stack, of a
  * PriorityQueue a binary heap. */
 #include "bindings/error.h"
+#include "bindings/inventory.h"
 #include "bindings/open.h"
 #include "bindings/waitq.h"
 
@@ -413,6 +414,7 @@ static int push_queue(lua_State *L, enum l_type type) {
     lua_Number maxsize = luaL_optnumber(L, 1, 0);
     luaL_argcheck(L, !isnan(maxsize), 1, "maxsize must not be NaN");
     struct l_queue *queue = l_newobject(L, l_runtime(L), type, sizeof *queue, 1);
+    l_inventory_place(L, l_runtime(L));
     l_waitq_init(&queue->getters);
     l_waitq_init(&queue->putters);
     l_waitq_init(&queue->joiners);

@@ -22,6 +22,7 @@ struct threadpool;
 enum l_type {
     L_HANDLE,
     L_TIMER_HANDLE,
+    L_WATCH,
     L_FUTURE,
     L_TASK,
     L_SLEEP,
@@ -57,6 +58,8 @@ enum l_shared {
     L_SHARED_JOBS,       /* what threads work on, by the job's address */
     L_SHARED_COROUTINES, /* see recycle.h */
     L_SHARED_CREATOR,    /* weakly: see spawn.c */
+    L_SHARED_PLACES,     /* where objects were made: see inventory.h */
+    L_SHARED_LISTED,     /* what is open, by address: see inventory.h */
     L_SHARED_COUNT,
 };
 
@@ -83,9 +86,12 @@ struct l_runtime {
     lua_CFunction traceback;                /* debug.traceback */
     int kept;                               /* coroutines, see recycle.h */
     bool recycles;
-    lua_Integer tasks_named;     /* so far, as Task-N */
-    lua_Integer loops_made;      /* so far: their keys in L_SHARED_LOOPS */
-    const void *cancelled_error; /* the metatable of CancelledError */
+    lua_Integer tasks_named;       /* so far, as Task-N */
+    lua_Integer loops_made;        /* so far: their keys in L_SHARED_LOOPS */
+    const void *cancelled_error;   /* the metatable of CancelledError */
+    struct l_loop *interrupt_loop; /* where `interrupt` was sent */
+    bool leaving;                  /* the main task wants to go on outside of its loop */
+    bool tracking;                 /* of what scripts make: see inventory.h */
 };
 
 /* The runtime of the running C function. */

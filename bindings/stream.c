@@ -6,6 +6,7 @@
 #include "bindings/stream.h"
 
 #include "bindings/address.h"
+#include "bindings/inventory.h"
 #include "bindings/open.h"
 #include "bindings/result.h"
 
@@ -146,6 +147,7 @@ void l_stream_close(lua_State *L, struct l_stream *stream) {
     stream->fd = -1;
     if (!stream->keep_fd) close(fd);
     l_descriptor_freed(stream->rt);
+    l_inventory_remove(L, stream->rt, stream);
     if (stream->loop == NULL || stream->loop->closed) { /* it has forgotten its tasks */
         stream->reading = stream->writing = NULL;
         return;
@@ -246,8 +248,16 @@ int l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop,
     stream->readable = stream->writable = true;
     stream->fd = fd;
     int result = start_watch(stream);
-    if (result < 0) l_stream_close(L, stream);
-    return result;
+    if (result < 0) {
+        l_stream_close(L, stream);
+        return result;
+    }
+    if (stream->rt->tracking) {
+        lua_pushvalue(L, index);
+        l_inventory_add(L, stream->rt, "stream", place);
+        lua_pop(L, 1);
+    }
+    return 0;
 }
 
 struct l_stream *l_stream_new_kind(lua_State *L, struct l_runtime *rt, int loop_index,

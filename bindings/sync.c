@@ -4,6 +4,7 @@
  * and until then newcomers queue up behind it; who is woken and cancelled before it runs
  * passes the wake on.  As everywhere in the bindings, the object is at index 1. */
 #include "bindings/error.h"
+#include "bindings/inventory.h"
 #include "bindings/open.h"
 #include "bindings/waitq.h"
 
@@ -28,6 +29,7 @@ static int describe(lua_State *L, const char *name, const struct l_waitq *queue)
 struct l_lock {
     struct l_waitq queue;
     bool locked;
+    unsigned holder; /* the number of the task that has taken it, or 0; for people */
 };
 
 static struct l_lock *check_lock(lua_State *L) {
@@ -37,17 +39,22 @@ static struct l_lock *check_lock(lua_State *L) {
 /* Cancelled waiters stay in line: one at its head passes the lock on when it runs. */
 static const struct l_wait lock_wait = {"Lock.acquire", l_waitq_stay};
 
-/* Takes the lock if it is free and nobody is to have it before. */
-static bool lock_take(struct l_lock *lock) {
-    if (lock->locked || l_waitq_busy(&lock->queue)) return false;
+static bool take(struct l_runtime *rt, struct l_lock *lock) {
+    lock->holder = rt->current != NULL ? rt->current->number : 0;
     return lock->locked = true;
+}
+
+/* Takes the lock if it is free and nobody is to have it before. */
+static bool lock_take(struct l_runtime *rt, struct l_lock *lock) {
+    if (lock->locked || l_waitq_busy(&lock->queue)) return false;
+    return take(rt, lock);
 }
 
 /* In the continuation of a wait for the lock: true if it is taken, else the error to
  * raise is on top. */
 static bool lock_resumed(lua_State *L, struct l_lock *lock, int status, lua_KContext context) {
     if (l_waitq_resumed(L, l_runtime(L), status, context) == L_WAIT_WOKEN) {
-        return lock->locked = true;
+        return take(l_runtime(L), lock);
     }
     if (!lock->locked) l_waitq_wake_head(L, &lock->queue);
     return false;
@@ -67,7 +74,7 @@ static int acquire_resumed(lua_State *L, int status, lua_KContext context) {
 static int lock_acquire(lua_State *L) {
     struct l_lock *lock = check_lock(L);
     lua_settop(L, 1);
-    if (lock_take(lock)) return 1;
+    if (lock_take(l_runtime(L), lock)) return 1;
     return l_waitq_wait(L, l_runtime(L), &lock->queue, &lock_wait, acquire_resumed);
 }
 
@@ -94,6 +101,7 @@ static int lock_gc(lua_State *L) {
 
 static int new_lock(lua_State *L) {
     struct l_lock *lock = l_newobject(L, l_runtime(L), L_LOCK, sizeof *lock, 0);
+    l_inventory_place(L, l_runtime(L));
     l_waitq_init(&lock->queue);
     return 1;
 }
@@ -157,6 +165,7 @@ static int event_gc(lua_State *L) {
 
 static int new_event(lua_State *L) {
     struct l_event *event = l_newobject(L, l_runtime(L), L_EVENT, sizeof *event, 0);
+    l_inventory_place(L, l_runtime(L));
     l_waitq_init(&event->queue);
     return 1;
 }
@@ -189,7 +198,7 @@ static int condition_acquire_resumed(lua_State *L, int status, lua_KContext cont
 static int condition_acquire(lua_State *L) {
     struct l_lock *lock = check_condition(L)->lock;
     lua_settop(L, 1);
-    if (lock_take(lock)) return 1;
+    if (lock_take(l_runtime(L), lock)) return 1;
     return l_waitq_wait(L, l_runtime(L), &lock->queue, &condition_acquire_wait,
                         condition_acquire_resumed);
 }
@@ -226,7 +235,7 @@ static int condition_lock_resumed(lua_State *L, int status, lua_KContext context
     struct l_condition *condition = lua_touserdata(L, 1);
     if (lock_resumed(L, condition->lock, status, context)) return condition_waited(L);
     lua_replace(L, CONDITION_ERROR);
-    if (lock_take(condition->lock)) return condition_waited(L);
+    if (lock_take(rt, condition->lock)) return condition_waited(L);
     return l_waitq_wait(L, rt, &condition->lock->queue, &condition_lock_wait,
                         condition_lock_resumed);
 }
@@ -238,7 +247,7 @@ static int condition_resumed(lua_State *L, int status, lua_KContext context) {
     if (end != L_WAIT_WOKEN) lua_replace(L, CONDITION_ERROR);
     lua_pushboolean(L, end != L_WAIT_CANCELLED);
     lua_replace(L, CONDITION_NOTIFIED);
-    if (lock_take(condition->lock)) return condition_waited(L);
+    if (lock_take(rt, condition->lock)) return condition_waited(L);
     return l_waitq_wait(L, rt, &condition->lock->queue, &condition_lock_wait,
                         condition_lock_resumed);
 }
@@ -319,6 +328,7 @@ static int new_condition(lua_State *L) {
     lua_settop(L, 1);
     struct l_lock *lock = lua_isnil(L, 1) ? NULL : check_lock(L);
     struct l_condition *condition = l_newobject(L, rt, L_CONDITION, sizeof *condition, 1);
+    l_inventory_place(L, rt);
     l_waitq_init(&condition->queue);
     l_waitq_init(&condition->own.queue);
     condition->lock = lock != NULL ? lock : &condition->own;
@@ -411,6 +421,7 @@ static struct l_semaphore *push_semaphore(lua_State *L, enum l_type type) {
     lua_Integer value = luaL_optinteger(L, 1, 1);
     luaL_argcheck(L, value >= 0, 1, "Semaphore initial value must be >= 0");
     struct l_semaphore *semaphore = l_newobject(L, l_runtime(L), type, sizeof *semaphore, 0);
+    l_inventory_place(L, l_runtime(L));
     l_waitq_init(&semaphore->queue);
     semaphore->value = value;
     semaphore->bound = LUA_MAXINTEGER;
@@ -426,6 +437,21 @@ static int new_bounded_semaphore(lua_State *L) {
     struct l_semaphore *semaphore = push_semaphore(L, L_BOUNDED_SEMAPHORE);
     semaphore->bound = semaphore->value;
     return 1;
+}
+
+/* ---- for people ---- */
+
+/* lock_holder(object) -> of a lock or condition whether it is locked, and the number of the
+ * task that has taken it, 0 if none has; of anything else nothing */
+static int lock_holder(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    const struct l_lock *lock = l_test(L, rt, 1, L_LOCK);
+    const struct l_condition *condition = l_test(L, rt, 1, L_CONDITION);
+    if (condition != NULL) lock = condition->lock;
+    if (lock == NULL) return 0;
+    lua_pushboolean(L, lock->locked);
+    lua_pushinteger(L, lock->holder);
+    return 2;
 }
 
 /* ---- types ---- */
@@ -470,7 +496,8 @@ void l_sync_open(lua_State *L, struct l_runtime *rt) {
                                               {"__tostring", semaphore_tostring},
                                               {"__gc", semaphore_gc},
                                               {NULL, NULL}};
-    static const luaL_Reg hooks[] = {{"Lock", new_lock},
+    static const luaL_Reg hooks[] = {{"lock_holder", lock_holder},
+                                     {"Lock", new_lock},
                                      {"Event", new_event},
                                      {"Condition", new_condition},
                                      {"Semaphore", new_semaphore},

@@ -2,7 +2,7 @@
 #include "bindings/error.h"
 #include "bindings/handle.h"
 #include "bindings/open.h"
-#include "bindings/task.h"
+#include "bindings/waitq.h"
 
 #include <string.h>
 
@@ -113,7 +113,8 @@ static void push_where(lua_State *L, lua_State *coroutine) {
     lua_pushnil(L);
 }
 
-/* task_waits(task) -> what it waits for or nil, where or nil, the future it awaits or nil */
+/* task_waits(task) -> what it waits for or nil, where or nil, the future it awaits or nil, the
+ * lock, queue or the like in whose line it stands or nil */
 static int task_waits(lua_State *L) {
     struct l_task *task = check_task(L);
     if (task->wait == NULL || task->future.state != L_PENDING) return 0;
@@ -130,7 +131,29 @@ static int task_waits(lua_State *L) {
         lua_xmove(task->leaf, L, 1);
         lua_replace(L, 4);
     }
+    if (l_waitq_waits_in_line(task) && lua_checkstack(task->leaf, 1)) {
+        lua_pushvalue(task->leaf, 1);
+        lua_xmove(task->leaf, L, 1);
+        return 4;
+    }
     return 3;
+}
+
+/* running_task() -> the task that runs, or nil; as current_task, but the main task is on no
+ * loop afterwards if it was on none */
+static int running_task(lua_State *L) {
+    struct l_task *task = l_runtime(L)->current;
+    if (task == NULL) return 0;
+    l_task_push(L, task);
+    return 1;
+}
+
+/* main_place() -> "file:line" where the host's main task waits, or nil */
+static int main_place(lua_State *L) {
+    struct l_task *task = l_runtime(L)->main;
+    if (task == NULL || task->wait == NULL) return 0;
+    push_where(L, task->leaf);
+    return 1;
 }
 
 /* task_created(task) -> "file:line" or nil */
@@ -204,6 +227,15 @@ static int set_extra(lua_State *L) {
     return 0;
 }
 
+/* name_tasks(n) -> the number of the newest task until now; the next one is Task-(n+1) */
+static int name_tasks(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    lua_Integer next = luaL_checkinteger(L, 1), last = rt->tasks_named;
+    rt->tasks_named = next;
+    lua_pushinteger(L, last);
+    return 1;
+}
+
 static int take_traceback(lua_State *L) {
     l_take_traceback(L, l_runtime(L));
     return 1;
@@ -240,7 +272,10 @@ void l_taskobject_open(lua_State *L, struct l_runtime *rt) {
                                      {"istask", istask},
                                      {"issleep", issleep},
                                      {"task_number", task_number},
+                                     {"name_tasks", name_tasks},
                                      {"task_waits", task_waits},
+                                     {"running_task", running_task},
+                                     {"main_place", main_place},
                                      {"task_created", task_created},
                                      {"task_traceback", task_traceback},
                                      {"task_awaiters", task_awaiters},

@@ -168,6 +168,11 @@ bool l_waitq_busy(const struct l_waitq *queue) {
     return false;
 }
 
+bool l_waitq_waits_in_line(const struct l_task *task) {
+    return task->wait != NULL &&
+           (task->wait->leave == l_waitq_leave || task->wait->leave == l_waitq_stay);
+}
+
 int l_waitq_length(const struct l_waitq *queue) {
     int length = 0;
     const struct handle_queue *lists[] = {&queue->waiting, &queue->woken};

@@ -54,6 +54,9 @@ void l_waitq_wake_head(lua_State *L, struct l_waitq *queue);
 /* Whether somebody who is not cancelled has a place: who comes now must queue up. */
 bool l_waitq_busy(const struct l_waitq *queue);
 
+/* Whether the task waits in a line, of the object at index 1 of its leaf. */
+bool l_waitq_waits_in_line(const struct l_task *task);
+
 /* How many have a place, for people. */
 int l_waitq_length(const struct l_waitq *queue);
 

@@ -1,5 +1,7 @@
 /* watch.c -- add_reader, add_writer, add_signal_handler: the world calls a function. */
 #include "bindings/handle.h"
+#include "bindings/inventory.h"
+#include "bindings/open.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -76,7 +78,8 @@ static int add_watch(lua_State *L, enum poll_direction direction, const char *ev
     int arguments = lua_gettop(L) - 3;
     luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
     luaL_argcheck(L, arguments < 60000, 4, "too many arguments");
-    struct l_watch *watch = lua_newuserdatauv(L, sizeof *watch, arguments + 1);
+    struct l_watch *watch = l_newobject(L, loop->rt, L_WATCH, sizeof *watch, arguments + 1);
+    l_inventory_place(L, loop->rt);
     lua_insert(L, 3);
     for (int i = arguments + 1; i >= 1; i--) lua_setiuservalue(L, 3, i);
     watch->loop = loop;
@@ -180,4 +183,10 @@ int l_loop_remove_signal_handler(lua_State *L) {
     if (old != NULL) l_unanchor_at(L, 1, loop, l_handle_of(old)->slot);
     lua_pushboolean(L, old != NULL);
     return 1;
+}
+
+void l_watch_open(lua_State *L, struct l_runtime *rt) {
+    static const luaL_Reg none[] = {{NULL, NULL}};
+    l_newtype(L, rt, L_WATCH, "Watch", none);
+    lua_pop(L, 1);
 }

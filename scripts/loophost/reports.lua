@@ -54,14 +54,26 @@ function reports.guard(future)
   return guard
 end
 
+local function report_all(of)
+  local list = {}
+  for guard in pairs(guards) do
+    if of == nil or guard.future:get_loop() == of then list[#list + 1] = guard end
+  end
+  table.sort(list, function(a, b) return guards[a] < guards[b] end)
+  for _, guard in ipairs(list) do report_unretrieved(guard.future) end
+end
+
 -- At the end of the host: reports the errors that nobody has looked at, oldest first.
 ---@return boolean any whether there were any since the start
 function reports.report_unretrieved()
-  local list = {}
-  for guard in pairs(guards) do list[#list + 1] = guard end
-  table.sort(list, function(a, b) return guards[a] < guards[b] end)
-  for _, guard in ipairs(list) do report_unretrieved(guard.future) end
+  report_all(nil)
   return core.unretrieved_count > 0
+end
+
+-- The same at the end of one loop, for its futures.
+---@param loop loophost.EventLoop
+function reports.report_unretrieved_of(loop)
+  report_all(loop)
 end
 
 -- ---- debug mode ----

@@ -54,10 +54,10 @@ local function wait_for_ends(loop, left)
   end
 end
 
--- Cancels all tasks of the loop, waits for their end, and reports what they failed with.
+-- Cancels tasks of the loop, waits for their end, and reports what they failed with.
 ---@param loop loophost.EventLoop
-function runner.cancel_all(loop)
-  local left = tasks.all_tasks(loop)
+---@param left loophost.Task[]
+function runner.cancel(loop, left)
   if #left == 0 then return end
   for _, task in ipairs(left) do task:cancel() end
   wait_for_ends(loop, left)
@@ -70,6 +70,12 @@ function runner.cancel_all(loop)
       }
     end
   end
+end
+
+-- The same for all tasks of the loop.
+---@param loop loophost.EventLoop
+function runner.cancel_all(loop)
+  runner.cancel(loop, tasks.all_tasks(loop))
 end
 
 -- Makes the loop when it is first needed.

@@ -138,13 +138,7 @@ function stories.deadlock(loop)
   local tasks = require("loophost.tasks").all_tasks(loop)
   local lines = { ("nothing can ever happen again, and %d task%s wait%s"):format(#tasks,
     #tasks == 1 and "" or "s", #tasks == 1 and "s" or "") }
-  for _, task in ipairs(tasks) do
-    local what, where, awaited = core.task_waits(task)
-    if core.istask(awaited) then what = ("task '%s'"):format(awaited:get_name()) end
-    local created = core.task_created(task)
-    lines[#lines + 1] = ("  task '%s' waits for %s at %s%s"):format(task:get_name(),
-      what or "its turn", where or "?", created and ", created at " .. created or "")
-  end
+  require("loophost.waitgraph").describe(loop, lines)
   return core.errors.DeadlockError(table.concat(lines, "\n"))
 end
 

@@ -1,0 +1,277 @@
+/* inventory.c -- lists what is there.  Two tables: the places of objects, by object and
+ * weakly; and what holds a descriptor or a child, by its address. */
+#include "bindings/inventory.h"
+
+#include "bindings/handle.h"
+#include "bindings/stream.h"
+#include "bindings/task.h"
+
+#include <string.h>
+
+/* ---- places ---- */
+
+static bool push_line_of(lua_State *L, lua_State *stack) {
+    lua_Debug info;
+    for (int level = 0; lua_getstack(stack, level, &info); level++) {
+        lua_getinfo(stack, "Sl", &info);
+        if (info.currentline <= 0 || strncmp(info.source, "@loophost/", 10) == 0) continue;
+        lua_pushfstring(L, "%s:%d", info.short_src, info.currentline);
+        return true;
+    }
+    return false;
+}
+
+/* Pushes "file:line" of the innermost function of a script that runs; in a task of which
+ * all is ours, where that was created; or nil. */
+static void push_place(lua_State *L, struct l_runtime *rt) {
+    lua_Debug info;
+    lua_State *stack = L;
+    do {
+        if (push_line_of(L, stack)) return;
+        stack = l_task_outer(stack);
+    } while (stack != NULL);
+    lua_pushnil(L);
+    if (rt->current == NULL || rt->current == rt->main) return;
+    l_task_push(L, rt->current);
+    if (lua_getiuservalue(L, -1, L_TASK_CREATOR) == LUA_TFUNCTION) {
+        lua_getinfo(L, ">S", &info);
+        lua_pushfstring(L, "%s:%d", info.short_src, rt->current->created_line);
+        lua_replace(L, -3);
+        lua_pop(L, 1);
+    } else {
+        lua_pop(L, 2);
+    }
+}
+
+void l_inventory_note(lua_State *L, struct l_runtime *rt) {
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    l_pushshared(L, rt, L_SHARED_PLACES);
+    lua_pushvalue(L, -2);
+    push_place(L, rt);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+}
+
+/* place_of(object) -> "file:line", or nil */
+static int place_of(lua_State *L) {
+    luaL_checkany(L, 1);
+    lua_settop(L, 1);
+    l_pushshared(L, l_runtime(L), L_SHARED_PLACES);
+    lua_insert(L, 1);
+    if (lua_rawget(L, 1) == LUA_TSTRING) return 1;
+    return 0;
+}
+
+/* ---- the list ---- */
+
+enum { ENTRY_OBJECT = 1, ENTRY_KIND, ENTRY_PLACE };
+
+void l_inventory_list(lua_State *L, struct l_runtime *rt, const char *kind, int place) {
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    if (place != 0) place = lua_absindex(L, place);
+    int object = lua_gettop(L);
+    l_pushshared(L, rt, L_SHARED_LISTED);
+    lua_createtable(L, 3, 0);
+    lua_pushvalue(L, object);
+    lua_rawseti(L, -2, ENTRY_OBJECT);
+    lua_pushstring(L, kind);
+    lua_rawseti(L, -2, ENTRY_KIND);
+    if (place != 0 && lua_type(L, place) == LUA_TSTRING) {
+        lua_pushvalue(L, place);
+    } else {
+        push_place(L, rt);
+    }
+    lua_rawseti(L, -2, ENTRY_PLACE);
+    lua_rawsetp(L, -2, lua_topointer(L, object));
+    lua_settop(L, object);
+}
+
+void l_inventory_unlist(lua_State *L, struct l_runtime *rt, const void *object) {
+    if (!lua_checkstack(L, 4)) return;
+    l_pushshared(L, rt, L_SHARED_LISTED);
+    if (lua_rawgetp(L, -1, object) != LUA_TNIL) {
+        lua_pushnil(L);
+        lua_rawsetp(L, -3, object);
+    }
+    lua_pop(L, 2);
+}
+
+/* list_object(object, kind, place or nil), unlist_object(object): as the two above, for
+ * objects that are made in Lua */
+static int list_object(lua_State *L) {
+    luaL_checkany(L, 1);
+    const char *kind = luaL_checkstring(L, 2);
+    lua_settop(L, 3);
+    lua_pushvalue(L, 1);
+    l_inventory_add(L, l_runtime(L), kind, lua_isnil(L, 3) ? 0 : 3);
+    return 0;
+}
+
+static int unlist_object(lua_State *L) {
+    l_inventory_remove(L, l_runtime(L), lua_topointer(L, 1));
+    return 0;
+}
+
+/* track(boolean) -> whether it was on; off, it forgets everything */
+static int track(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    bool was_on = rt->tracking;
+    rt->tracking = lua_toboolean(L, 1);
+    if (!rt->tracking) {
+        l_pushshared(L, rt, L_SHARED_LISTED);
+        lua_pushnil(L);
+        while (lua_next(L, -2) != 0) {
+            lua_pop(L, 1);
+            lua_pushvalue(L, -1);
+            lua_pushnil(L);
+            lua_rawset(L, -4); /* clearing a field while going through is allowed */
+        }
+    }
+    lua_pushboolean(L, was_on);
+    return 1;
+}
+
+/* ---- the inventory ---- */
+
+static void set_field(lua_State *L, int entry, const char *name) {
+    lua_setfield(L, entry, name); /* the value is on top */
+}
+
+/* Describes what is in a slot of a loop: fills in kind and detail, and returns true; or
+ * false if it is nothing that a test could leave behind. */
+static bool describe_slot(lua_State *L, struct l_runtime *rt, struct l_loop *loop, int object,
+                          int entry) {
+    const char *kind;
+    struct l_task *task = l_test(L, rt, object, L_TASK);
+    struct l_handle *timer = l_test(L, rt, object, L_TIMER_HANDLE);
+    struct l_handle *handle = l_test(L, rt, object, L_HANDLE);
+    struct l_watch *watch = l_test(L, rt, object, L_WATCH);
+    bool is_server = l_test(L, rt, object, L_LISTENER) != NULL;
+    bool is_child = l_test(L, rt, object, L_PROCESS) != NULL;
+    if (task != NULL) {
+        if (task == rt->main) return false;
+        kind = "task";
+        l_task_pushname(L, object, task);
+        lua_pushfstring(L, "'%s'", lua_tostring(L, -1));
+        set_field(L, entry, "detail");
+        lua_pop(L, 1);
+    } else if (timer != NULL) {
+        kind = "timer";
+    } else if (handle != NULL && handle->kind == L_SIGNAL) {
+        kind = "signal handler";
+        for (int number = 1; number < SIGNAL_LIMIT; number++) {
+            if (loop->loop.signals.handles[number] != &handle->timer.handle) continue;
+            const char *name = sigabbrev_np(number);
+            lua_pushinteger(L, number);
+            set_field(L, entry, "signal");
+            if (name != NULL) {
+                lua_pushfstring(L, "SIG%s", name);
+            } else {
+                lua_pushinteger(L, number);
+            }
+            set_field(L, entry, "detail");
+        }
+    } else if (handle != NULL) {
+        kind = "callback";
+    } else if (is_server || is_child) {
+        kind = is_server ? "server" : "child process";
+        luaL_tolstring(L, object, NULL); /* of a server: Lua says more */
+        set_field(L, entry, "detail");
+    } else if (watch != NULL) {
+        bool reads = watch->watch.direction == POLL_READ;
+        kind = reads ? "reader" : "writer";
+        lua_pushinteger(L, watch->watch.fd);
+        set_field(L, entry, "fd");
+        lua_pushfstring(L, "of descriptor %d", watch->watch.fd);
+        set_field(L, entry, "detail");
+    } else {
+        return false;
+    }
+    lua_pushstring(L, kind);
+    set_field(L, entry, "kind");
+    return true;
+}
+
+/* Adds what the loop at the index has to the list at `list`. */
+static void add_loop(lua_State *L, struct l_runtime *rt, int loop_index, int list) {
+    struct l_loop *loop = lua_touserdata(L, loop_index);
+    if (loop->closed) return;
+    lua_getiuservalue(L, loop_index, L_LOOP_ANCHORS);
+    int anchors = lua_gettop(L);
+    for (int slot = 1; slot <= loop->slots; slot++) {
+        if (lua_rawgeti(L, anchors, slot) == LUA_TUSERDATA) {
+            lua_createtable(L, 0, 4);
+            int entry = lua_gettop(L);
+            if (describe_slot(L, rt, loop, entry - 1, entry)) {
+                lua_pushvalue(L, entry - 1);
+                set_field(L, entry, "object");
+                lua_pushvalue(L, loop_index);
+                set_field(L, entry, "loop");
+                lua_rawseti(L, list, luaL_len(L, list) + 1);
+            }
+        }
+        lua_settop(L, anchors);
+    }
+    lua_settop(L, anchors - 1);
+}
+
+/* A standard stream; or a pipe of a process, which is what has to be closed. */
+static bool is_excused(lua_State *L, struct l_runtime *rt, int index) {
+    const struct l_stream *stream = l_test(L, rt, index, L_STREAM);
+    return stream != NULL && (stream->keep_fd || stream->quiet);
+}
+
+static void add_listed(lua_State *L, struct l_runtime *rt, int list) {
+    l_pushshared(L, rt, L_SHARED_LISTED);
+    int listed = lua_gettop(L);
+    lua_pushnil(L);
+    while (lua_next(L, listed) != 0) {
+        int from = lua_gettop(L);
+        lua_createtable(L, 0, 4);
+        lua_rawgeti(L, from, ENTRY_OBJECT);
+        if (!is_excused(L, rt, -1)) {
+            set_field(L, from + 1, "object");
+            lua_rawgeti(L, from, ENTRY_KIND);
+            set_field(L, from + 1, "kind");
+            lua_rawgeti(L, from, ENTRY_PLACE);
+            set_field(L, from + 1, "place");
+            lua_rawseti(L, list, luaL_len(L, list) + 1);
+        }
+        lua_settop(L, from - 1);
+    }
+    lua_settop(L, listed - 1);
+}
+
+/* inventory() -> list of { kind, object, detail, loop, fd, signal, place }: of all loops, and
+ * what is listed */
+static int inventory(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    lua_settop(L, 0);
+    lua_newtable(L);
+    l_pushshared(L, rt, L_SHARED_LOOPS);
+    lua_pushnil(L);
+    while (lua_next(L, 2) != 0) {
+        add_loop(L, rt, 4, 1);
+        lua_settop(L, 3);
+    }
+    add_listed(L, rt, 1);
+    lua_settop(L, 1);
+    return 1;
+}
+
+void l_inventory_open(lua_State *L, struct l_runtime *rt) {
+    static const luaL_Reg hooks[] = {{"track", track},
+                                     {"place_of", place_of},
+                                     {"list_object", list_object},
+                                     {"unlist_object", unlist_object},
+                                     {"inventory", inventory},
+                                     {NULL, NULL}};
+    l_pushshared(L, rt, L_SHARED_HOOKS);
+    l_setfuncs(L, rt, hooks);
+    l_pushshared(L, rt, L_SHARED_PLACES);
+    lua_newtable(L);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pop(L, 2);
+}

@@ -1,0 +1,35 @@
+-- testing -- what people who write scenarios need: `local testing = require "loophost.testing"`.
+--
+--   describe("retry", function()
+--     testing.scenario("gives up after three tries", { seeds = 20 }, function()
+--       local log = testing.log()
+--       local task = lh.create_task(retry, function() log "try" error "down" end)
+--       testing.eventually(function() return task:done() end, { within = 60 })
+--       log:is { "try", "try", "try" }
+--     end)
+--   end)
+--
+-- A scenario is an `it` of busted in a loop of its own, in virtual time. It works in
+-- `loophost test`, in `busted --lua=loophost`, and in busted under lua5.4 with loophost.so.
+
+local core = require "loophost.core"
+require "loophost"
+
+local testing = {}
+
+local FROM_MODULES = {
+  scenario = "scenario run",
+  eventually = "eventually",
+  log = "log assert_order",
+}
+
+for module, names in pairs(FROM_MODULES) do
+  for name in names:gmatch "%S+" do
+    testing[name] = require("loophost.testing." .. module)[name]
+  end
+end
+
+require("loophost.testing.assertions").register()
+
+core.testing = testing
+return testing

@@ -1,0 +1,190 @@
+-- scope.lua -- what a test leaves behind: found, named with the line that made it, and done
+-- away with.
+--
+-- A scope remembers what was there when it began. At its end, what has come is given a
+-- moment to go by itself: a task that is cancelled, a connection that is closed, end in one
+-- of the next turns.
+
+local core = require "loophost.core"
+local policy = require "loophost.policy"
+local reports = require "loophost.reports"
+local runner = require "loophost.runner"
+
+local waitgraph = require "loophost.waitgraph"
+
+local methods = core.methods
+
+local scope = {}
+
+local TURNS, SETTLE_SECONDS = 50, 0.02 -- the moment: so many turns, and as long in real time
+
+---@class loophost.testing.Scope
+---@field before table<any, true> what was there
+---@field was_tracking boolean
+---@field uncaught string[] what the loops have reported
+local Scope = { __name = "loophost.testing.Scope" }
+Scope.__index = Scope
+
+---@return loophost.testing.Scope
+function scope.enter()
+  local self = setmetatable({ before = {}, was_tracking = core.track(true), uncaught = {} }, Scope)
+  for _, entry in ipairs(core.inventory()) do self.before[entry.object] = true end
+  return self
+end
+
+-- Has the loop's errors that nobody catches collected instead of printed; a handler of the
+-- test's own gets them all the same.
+---@param loop loophost.EventLoop
+function Scope:collect_errors(loop)
+  function loop.default_exception_handler(_, context)
+    local lines = { tostring(context.message) }
+    if context.exception ~= nil then lines[2] = tostring(context.exception) end
+    if context.traceback ~= nil then lines[#lines + 1] = tostring(context.traceback) end
+    table.insert(self.uncaught, table.concat(lines, "\n"))
+  end
+end
+
+-- What has come since, in the order of the inventory.
+local function left_behind(self)
+  local entries = {}
+  for _, entry in ipairs(core.inventory()) do
+    if not self.before[entry.object] then entries[#entries + 1] = entry end
+  end
+  return entries
+end
+
+local function describe(entry)
+  local text, object = entry.kind, entry.object
+  if entry.detail then text = ("%s %s"):format(text, entry.detail) end
+  if entry.kind == "task" then
+    local what, where = core.task_waits(object)
+    local created = waitgraph.created(object)
+    if created then text = ("%s, created at %s"):format(text, created) end
+    if where then text = ("%s, waits for %s at %s"):format(text, what, where) end
+    return text
+  end
+  if entry.kind == "server" then
+    local host, port = object:getsockname()
+    text = port and ("server at %s, port %d"):format(host, port) or ("server at %s"):format(host)
+  end
+  local place = entry.place or core.place_of(object)
+  local verb = entry.kind == "child process" and "started"
+    or (entry.kind == "stream" or entry.kind == "server") and "opened" or "made"
+  return place and ("%s, %s at %s"):format(text, verb, place) or text
+end
+
+-- The loops of the entries that can be run.
+local function loops_of(entries)
+  local loops, seen = {}, {}
+  local function add(loop)
+    if loop == nil or seen[loop] then return end
+    seen[loop] = true
+    local can_run = not methods.is_closed(loop) and not methods.is_running(loop)
+    if can_run then loops[#loops + 1] = loop end
+  end
+  for _, entry in ipairs(entries) do add(entry.loop) end
+  add(policy.current_loop_or_nil())
+  return loops
+end
+
+-- One turn of the loop, without waiting for anything.
+local function turn(loop)
+  methods.call_soon(loop, methods.stop, loop)
+  core.rawpcall(methods.run_forever, loop)
+end
+
+local function settle(self)
+  local began, turns = core.monotonic(), 0
+  local entries = left_behind(self)
+  while entries[1] and (turns < TURNS or core.monotonic() - began < SETTLE_SECONDS) do
+    local loops = loops_of(entries)
+    if not loops[1] then break end
+    for _, loop in ipairs(loops) do turn(loop) end
+    turns = turns + 1
+    if turns <= TURNS or turns % 64 == 0 then entries = left_behind(self) end
+  end
+  return left_behind(self)
+end
+
+-- ---- doing away with it ----
+
+local function end_tasks(entries)
+  local lists, loops = {}, {}
+  for _, entry in ipairs(entries) do
+    if entry.kind == "task" then
+      if not lists[entry.loop] then
+        lists[entry.loop], loops[#loops + 1] = {}, entry.loop
+      end
+      table.insert(lists[entry.loop], entry.object)
+    end
+  end
+  for _, loop in ipairs(loops) do
+    if not core.rawpcall(runner.cancel, loop, lists[loop]) then -- they wait for what never comes
+      for _, task in ipairs(lists[loop]) do
+        if not task:done() then core.detach(task) end
+      end
+    end
+  end
+end
+
+local function discard(entry)
+  local object, loop = entry.object, entry.loop
+  if entry.kind == "timer" or entry.kind == "callback" then
+    object:cancel()
+  elseif entry.kind == "reader" then
+    methods.remove_reader(loop, entry.fd)
+  elseif entry.kind == "writer" then
+    methods.remove_writer(loop, entry.fd)
+  elseif entry.kind == "signal handler" then
+    methods.remove_signal_handler(loop, entry.signal)
+  elseif entry.kind == "child process" then
+    object:close()
+    methods.run_until_complete(loop, function() object:wait() end)
+  elseif entry.kind ~= "task" then
+    object:close()
+  end
+end
+
+local function clean(entries)
+  end_tasks(entries)
+  for _, entry in ipairs(entries) do
+    core.rawpcall(discard, entry) -- what has gone with its task already complains here
+  end
+end
+
+-- Ends the scope: no loop may be running. Returns what is to be said about it, or nil.
+---@param opts? { tasks: boolean } tasks: false: that tasks were left is known already
+---@return string? note several lines
+function Scope:leave(opts)
+  local entries = settle(self)
+  local lines = {}
+  for _, entry in ipairs(entries) do
+    if entry.kind ~= "task" or not opts or opts.tasks then
+      lines[#lines + 1] = "  " .. describe(entry)
+    end
+  end
+  for _ = 1, 3 do -- cleanup may make something, too
+    if not entries[1] then break end
+    clean(entries)
+    entries = left_behind(self)
+  end
+  for _, loop in ipairs(loops_of(entries)) do turn(loop) end
+  if not self.was_tracking then core.track(false) end
+  if not lines[1] then return nil end
+  return "left behind:\n" .. table.concat(lines, "\n")
+end
+
+-- What was reported of errors that nobody caught, in the loops and in their futures.
+---@param loops loophost.EventLoop[]
+---@return string? note several lines
+function Scope:take_uncaught(loops)
+  local count = core.unretrieved_count -- of what the host has to say; this is said here
+  for _, loop in ipairs(loops) do reports.report_unretrieved_of(loop) end
+  core.unretrieved_count = count
+  local uncaught = self.uncaught
+  self.uncaught = {}
+  if not uncaught[1] then return nil end
+  return "an error that nobody caught:\n" .. table.concat(uncaught, "\n")
+end
+
+return scope
