@@ -23,6 +23,7 @@ endif
 PACKAGES_build += gcc libc6-dev    # the compiler
 PACKAGES_build += lua5.4           # turns the scripts into byte code; the stock Lua to test with
 PACKAGES_build += liblua5.4-dev    # lua.h, and the static library that the host carries
+PACKAGES_build += libssl-dev        # OpenSSL's headers; the library is opened when TLS is used
 PACKAGES_build += libc-ares-dev    # names to addresses without blocking; linked in statically
 
 PACKAGES_test += $(PACKAGES_build)
@@ -34,6 +35,7 @@ PACKAGES_test += lua-socket        # a blocking peer that is not our own code
 PACKAGES_test += python3           # the oracle: asyncio itself
 PACKAGES_test += redis-server nginx-light curl socat  # real peers for the examples
 PACKAGES_test += dnsmasq-base      # a name server to ask
+PACKAGES_test += openssl           # makes certificates, and is a peer
 
 PACKAGES_lint += $(PACKAGES_test)
 PACKAGES_lint += clang             # the second compiler

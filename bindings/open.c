@@ -13,6 +13,7 @@
 #include "bindings/scripts.h"
 #include "bindings/stream.h"
 #include "bindings/task.h"
+#include "bindings/tls.h"
 
 #include <string.h>
 
@@ -32,6 +33,7 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_sync_open(L, rt);
     l_queue_open(L, rt);
     l_stream_open(L, rt);
+    l_tls_open(L, rt);
     l_names_open(L, rt);
     l_socket_open(L, rt);
     l_listener_open(L, rt);

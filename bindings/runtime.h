@@ -28,6 +28,7 @@ enum l_type {
     L_SLEEP,
     L_TIMEOUT,
     L_STREAM,
+    L_TLS_CONTEXT,
     L_LISTENER,
     L_SERVICE,
     L_DATAGRAM,

@@ -112,6 +112,11 @@ bool l_stream_out_of_budget(lua_State *L, struct l_runtime *rt) {
            rt->coroutine == L;
 }
 
+int l_stream_push_failure(lua_State *L, struct l_stream *stream, int error) {
+    if (stream->channel->push_failure == NULL) return l_push_errno(L, error);
+    return stream->channel->push_failure(L, stream, error);
+}
+
 int l_stream_closed_meanwhile(lua_State *L) {
     return l_push_failure(L, "ECANCELED", "the stream was closed");
 }

@@ -23,7 +23,11 @@ struct l_channel {
     ssize_t (*read)(struct l_stream *stream, void *buffer, size_t size);
     ssize_t (*write)(struct l_stream *stream, const struct iovec *parts, int count);
     ssize_t (*write_eof)(struct l_stream *stream);
-    void (*close)(struct l_stream *stream); /* what is above the descriptor; may be NULL */
+    /* These may be NULL.  The one whose write was to be tried again will not do so; what is
+     * above the descriptor is closed; pushes a failure other than -EAGAIN, returns 3. */
+    void (*write_given_up)(struct l_stream *stream);
+    void (*close)(struct l_stream *stream);
+    int (*push_failure)(lua_State *L, struct l_stream *stream, int error);
     bool buffers; /* may have bytes although the descriptor is drained: asked in any case */
 };
 
@@ -112,6 +116,11 @@ bool l_stream_out_of_budget(lua_State *L, struct l_runtime *rt);
 
 /* Memory of L_STREAM_CHUNK bytes that the next one to read may use as well. */
 char *l_stream_scratch(lua_State *L, struct l_runtime *rt);
+/* Lets the next task write. */
+void l_stream_end_writing(lua_State *L, struct l_stream *stream);
+
+/* Pushes what the channel's -error means; returns 3. */
+int l_stream_push_failure(lua_State *L, struct l_stream *stream, int error);
 
 /* Pushes the failure of an operation whose stream was closed while it waited; returns 3. */
 int l_stream_closed_meanwhile(lua_State *L);

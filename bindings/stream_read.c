@@ -203,7 +203,7 @@ static int read_step(lua_State *L, struct l_stream *stream, enum read_mode mode)
             stream->busy_reading = true;
             return l_stream_wait(L, stream, POLL_READ, mode, read_again);
         }
-        if (result < 0) return l_push_errno(L, -result);
+        if (result < 0) return l_stream_push_failure(L, stream, -result);
         if (l_stream_out_of_budget(L, stream->rt)) return read_next_turn(L, stream, mode);
     }
 }

@@ -23,8 +23,7 @@ static int gather_parts(lua_State *L, size_t sent, struct iovec *parts) {
     return count;
 }
 
-/* Lets the next task write. */
-static void end_writing(lua_State *L, struct l_stream *stream) {
+void l_stream_end_writing(lua_State *L, struct l_stream *stream) {
     struct handle *next = handle_pop(&stream->turns);
     stream->turn = next != NULL ? container_of(next, struct l_task, timer.handle) : NULL;
     if (next != NULL) l_task_wake(L, stream->turn);
@@ -35,7 +34,10 @@ static void end_writing(lua_State *L, struct l_stream *stream) {
 static bool writer_resumed(lua_State *L, struct l_stream *stream) {
     struct l_task *task = stream->rt->current;
     bool ends = task->throwing || stream->fd < 0;
-    if (ends && stream->turn == task) end_writing(L, stream); /* it may be another's turn */
+    if (ends && stream->turn == task) { /* it may be another's turn */
+        if (stream->channel->write_given_up != NULL) stream->channel->write_given_up(stream);
+        l_stream_end_writing(L, stream);
+    }
     l_task_resumed(L, stream->rt);
     return stream->fd >= 0;
 }
@@ -63,12 +65,12 @@ static int write_step(lua_State *L, struct l_stream *stream, size_t sent) {
             return l_stream_wait(L, stream, POLL_WRITE, (lua_KContext)sent, write_again);
         }
         if (result < 0) {
-            end_writing(L, stream);
-            return l_push_errno(L, (int)-result);
+            l_stream_end_writing(L, stream);
+            return l_stream_push_failure(L, stream, (int)-result);
         }
         sent += (size_t)result;
     }
-    end_writing(L, stream);
+    l_stream_end_writing(L, stream);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -106,8 +108,8 @@ static int eof_step(lua_State *L, int status, lua_KContext context) {
         stream->turn = l_stream_may_wait(L, stream, "write_eof");
         return l_stream_wait(L, stream, POLL_WRITE, 1, eof_step);
     }
-    end_writing(L, stream);
-    if (result < 0) return l_push_errno(L, (int)-result);
+    l_stream_end_writing(L, stream);
+    if (result < 0) return l_stream_push_failure(L, stream, (int)-result);
     stream->sent_eof = true;
     lua_pushboolean(L, 1);
     return 1;

@@ -10,30 +10,55 @@ local core = require "loophost.core"
 local argument = require "loophost.argument"
 local names = require "loophost.names"
 local tasks = require "loophost.tasks"
-require "loophost.lines"
+require "loophost.streammethods"
 
 local connect = {}
 
-local UNIX_OPTIONS = { limit = "integer" }
+local UNIX_OPTIONS = { limit = "integer", ssl = "any" }
 local OPTIONS = {
+  ssl = "any",
   limit = "integer", family = "string", local_addr = "table", happy_eyeballs_delay = "number",
 }
 local DELAY = 0.25 -- seconds until the next address is tried, RFC 8305 section 5
 local BACKLOG_PAUSE = 0.01 -- seconds until one is tried again that has too many waiting
 
+-- What `opts.ssl` says of the connection to the host: options and context; nil without TLS;
+-- or nil and the three results of a failure.
+local function prepare_tls(opts, host, arg, who)
+  if not opts.ssl then return nil end
+  local tls = require "loophost.tls"
+  local checked = tls.check(opts.ssl, false, arg, who, 3)
+  checked.server_hostname = checked.server_hostname or host
+  if checked.verify and not checked.server_hostname then
+    argument.fail(arg, who, "option 'ssl.server_hostname' is needed to verify the peer", 3)
+  end
+  local context, message, code = tls.context(checked, false)
+  if not context then return nil, nil, message, code end
+  return checked, context
+end
+
+-- The stream, after the handshake if there is to be one.
+local function finish(checked, context, stream, message, code)
+  if not stream or not checked then return stream, message, code end
+  return require("loophost.tls").handshake(stream, context, checked.server_hostname,
+    checked.handshake_timeout)
+end
+
 -- Connects to the Unix socket. As asyncio.open_unix_connection.
 ---@param path string abstract if it begins with a zero byte
----@param opts? { limit?: integer }
+---@param opts? { limit?: integer, ssl?: boolean|loophost.TLSOptions }
 ---@return loophost.Stream? stream
 ---@return string? message
 ---@return string? code
 function connect.open_unix_connection(path, opts)
   argument.text(path, 1, "open_unix_connection", 2)
   opts = argument.options(opts, UNIX_OPTIONS, 2, "open_unix_connection", 2)
+  local checked, context, failure, failure_code = prepare_tls(opts, nil, 2, "open_unix_connection")
+  if failure then return nil, failure, failure_code end
   local from = argument.place(2)
   while true do
     local stream, message, code = core.socket_connect_unix(path, opts.limit, from)
-    if code ~= "EAGAIN" then return stream, message, code end
+    if code ~= "EAGAIN" then return finish(checked, context, stream, message, code) end
     core.sleep(BACKLOG_PAUSE) -- for TCP the kernel does that
   end
 end
@@ -139,6 +164,7 @@ end
 ---@field family? "inet"|"inet6" only addresses of this kind
 ---@field local_addr? { [1]: string, [2]: integer? } numeric address and port to connect from
 ---@field happy_eyeballs_delay? number seconds after which the next address is tried; 0.25
+---@field ssl? boolean|loophost.TLSOptions speak TLS: true, or how
 
 local function check_options(opts)
   opts = argument.options(opts, OPTIONS, 3, "open_connection", 3)
@@ -166,6 +192,8 @@ function connect.open_connection(host, port, opts)
   argument.text(host, 1, "open_connection", 2)
   argument.port(port, 2, "open_connection", 2)
   opts = check_options(opts)
+  local checked, context, failure, failure_code = prepare_tls(opts, host, 3, "open_connection")
+  if failure then return nil, failure, failure_code end
   local from = argument.place(2)
   local own = opts.local_addr or {}
   local addresses, message, code = names.addresses(host, opts.family)
@@ -174,8 +202,9 @@ function connect.open_connection(host, port, opts)
   local function attempt(address)
     return core.socket_connect(address, port, opts.limit, from, own[1], own[2])
   end
-  if not addresses[2] then return attempt(addresses[1]) end
-  return race_to(interleave(addresses), opts.happy_eyeballs_delay or DELAY, attempt)
+  if not addresses[2] then return finish(checked, context, attempt(addresses[1])) end
+  return finish(checked, context,
+    race_to(interleave(addresses), opts.happy_eyeballs_delay or DELAY, attempt))
 end
 
 return connect

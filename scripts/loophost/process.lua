@@ -5,7 +5,7 @@
 local core = require "loophost.core"
 local argument = require "loophost.argument"
 local gather = require("loophost.gather").gather
-require "loophost.lines"
+require "loophost.streammethods"
 
 local process = {}
 

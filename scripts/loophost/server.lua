@@ -5,7 +5,7 @@
 local core = require "loophost.core"
 local argument = require "loophost.argument"
 local names = require "loophost.names"
-require "loophost.lines"
+require "loophost.streammethods"
 
 local EventLoop = require("loophost.eventloop").EventLoop
 
@@ -19,10 +19,11 @@ local NO_SUCH_FAMILY = { EAFNOSUPPORT = true, EADDRNOTAVAIL = true }
 
 local OPTIONS = {
   limit = "integer", backlog = "integer", max_connections = "integer", reuse_port = "boolean",
+  ssl = "any",
 }
 local UNIX_OPTIONS = {
   limit = "integer", backlog = "integer", max_connections = "integer", mode = "integer",
-  cleanup_socket = "boolean",
+  cleanup_socket = "boolean", ssl = "any",
 }
 
 ---@class loophost.ServerOptions
@@ -32,6 +33,7 @@ local UNIX_OPTIONS = {
 ---@field reuse_port? boolean others, with the same option, may listen at the same port
 ---@field mode? integer of the socket file
 ---@field cleanup_socket? boolean remove the socket file at the close (true)
+---@field ssl? loophost.TLSOptions speak TLS, with this certificate
 
 ---@class loophost.Server
 ---@field private loop loophost.EventLoop
@@ -157,6 +159,17 @@ local function check_connections(opts, arg, who)
   end
 end
 
+-- The handler as `opts.ssl` wants it, which begins with the handshake; or nil and the
+-- results of a failure.
+local function serving(fn, opts, arg, who)
+  if not opts.ssl then return fn end
+  local tls = require "loophost.tls"
+  local checked = tls.check(opts.ssl, true, arg, who, 3)
+  local context, message, code = tls.context(checked, true)
+  if not context then return nil, message, code end
+  return tls.serving(fn, context, checked)
+end
+
 -- Listens at all addresses of the host, and runs fn(stream) as a task for each connection.
 -- If that task fails or is cancelled, the connection is closed. As asyncio.start_server.
 ---@param fn fun(stream: loophost.Stream)
@@ -173,12 +186,15 @@ function server.start_server(fn, host, port, opts)
   opts = argument.options(opts, OPTIONS, 4, "start_server", 2)
   check_connections(opts, 4, "start_server")
   local from = argument.place(2)
-  local addresses, message, code = all_addresses(host)
+  local handler, message, code = serving(fn, opts, 4, "start_server")
+  if not handler then return nil, message, code end
+  local addresses
+  addresses, message, code = all_addresses(host)
   if not addresses then return nil, message, code end
   for _ = 1, port == 0 and PORT_ATTEMPTS or 1 do
     local listeners
     listeners, message, code = listen_at_all(addresses, port, opts)
-    if listeners then return new_server(fn, listeners, opts, from) end
+    if listeners then return new_server(handler, listeners, opts, from) end
     if code ~= "EADDRINUSE" then break end
   end
   return nil, message, code
@@ -200,10 +216,13 @@ function server.start_unix_server(fn, path, opts)
   if opts.mode and opts.mode > 4095 then
     argument.fail(3, "start_unix_server", "invalid value of option 'mode'", 2)
   end
-  local listener, message, code =
+  local handler, message, code = serving(fn, opts, 3, "start_unix_server")
+  if not handler then return nil, message, code end
+  local listener
+  listener, message, code =
     core.socket_listen_unix(path, opts.backlog, opts.mode, opts.cleanup_socket == false)
   if not listener then return nil, message, code end
-  return new_server(fn, { listener }, opts, argument.place(2))
+  return new_server(handler, { listener }, opts, argument.place(2))
 end
 
 -- Accepts no more. The connections that are there go on.

@@ -1,4 +1,4 @@
--- lines.lua -- the one method of streams that is Lua's.
+-- streammethods.lua -- the methods of streams that are Lua's.
 
 local core = require "loophost.core"
 
@@ -11,4 +11,13 @@ function core.stream_methods.lines(stream, format)
     if line == nil and message ~= nil then error(message, 2) end
     return line
   end
+end
+
+-- Goes over to TLS: see tls.lua, which is loaded when it is first wanted.
+---@param opts? loophost.TLSOptions
+---@return loophost.Stream? stream
+---@return string? message
+---@return string? code
+function core.stream_methods.start_tls(stream, opts)
+  return require("loophost.tls").start(stream, opts)
 end

@@ -1,0 +1,156 @@
+/* tls_context.c -- certificates, trust and protocols, read once for many connections. */
+#include "bindings/openssl.h"
+#include "bindings/result.h"
+#include "bindings/tls.h"
+
+#include <string.h>
+
+const char *l_tls_reason(const char *otherwise) {
+    const struct openssl *ssl = openssl_get();
+    unsigned long code = ssl->ERR_peek_error();
+    if (ERR_SYSTEM_ERROR(code)) return strerror(ERR_GET_REASON(code));
+    const char *reason = code != 0 ? ssl->ERR_reason_error_string(code) : NULL;
+    return reason != NULL ? reason : otherwise;
+}
+
+int l_tls_push_failure(lua_State *L, const char *otherwise) {
+    return l_push_failure(L, "ESSL", l_tls_reason(otherwise));
+}
+
+/* The server takes the first of its own protocols that the client speaks too; with none in
+ * common they go on without, as Python's ssl does. */
+static int select_protocol(SSL *connection, const unsigned char **out, unsigned char *out_length,
+                           const unsigned char *in, unsigned in_length, void *arg) {
+    const struct l_tls_context *self = arg;
+    unsigned char *chosen = NULL;
+    (void)connection;
+    if (openssl_get()->SSL_select_next_proto(&chosen, out_length, self->alpn, self->alpn_length, in,
+                                             in_length) != OPENSSL_NPN_NEGOTIATED) {
+        return SSL_TLSEXT_ERR_NOACK;
+    }
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* Without a callback of ours OpenSSL would ask at the terminal. */
+static int give_password(char *buffer, int size, int for_writing, void *password) {
+    (void)for_writing;
+    if (password == NULL) return -1;
+    size_t length = strlen(password);
+    if (length > (size_t)size) return -1;
+    memcpy(buffer, password, length); /* NOLINT(bugprone-not-null-terminated-result) */
+    return (int)length;
+}
+
+static const char *field(lua_State *L, const char *name) {
+    lua_getfield(L, 1, name);
+    return lua_tostring(L, -1); /* stays on the stack */
+}
+
+static int failure_of_file(lua_State *L, const char *what, const char *file) {
+    return l_push_failure(L, "ESSL",
+                          lua_pushfstring(L, "%s %s: %s", what, file, l_tls_reason("unusable")));
+}
+
+/* Reads what the options name; 0, or the number of results of a failure. */
+static int load_files(lua_State *L, const struct openssl *ssl, SSL_CTX *ctx) {
+    const char *cafile = field(L, "cafile"), *capath = field(L, "capath");
+    const char *cert = field(L, "cert"), *key = field(L, "key"), *password = field(L, "password");
+    ssl->ERR_clear_error();
+    if ((cafile != NULL || capath != NULL) &&
+        ssl->SSL_CTX_load_verify_locations(ctx, cafile, capath) != 1) {
+        return failure_of_file(L, "certificates of", cafile != NULL ? cafile : capath);
+    }
+    if (cafile == NULL && capath == NULL) ssl->SSL_CTX_set_default_verify_paths(ctx);
+    if (cert == NULL) return 0;
+    ssl->SSL_CTX_set_default_passwd_cb(ctx, give_password);
+    ssl->SSL_CTX_set_default_passwd_cb_userdata(ctx, (void *)(uintptr_t)password);
+    int results = 0;
+    if (ssl->SSL_CTX_use_certificate_chain_file(ctx, cert) != 1) {
+        results = failure_of_file(L, "certificate", cert);
+    } else if (ssl->SSL_CTX_use_PrivateKey_file(ctx, key != NULL ? key : cert, SSL_FILETYPE_PEM) !=
+               1) {
+        results = failure_of_file(L, "key", key != NULL ? key : cert);
+    }
+    ssl->SSL_CTX_set_default_passwd_cb_userdata(ctx, NULL);
+    return results;
+}
+
+static void set_protocols(lua_State *L, const struct openssl *ssl, struct l_tls_context *self) {
+    size_t length;
+    lua_getfield(L, 1, "alpn");
+    const char *wire = lua_tolstring(L, -1, &length);
+    if (wire == NULL) return;
+    self->alpn = lua_newuserdatauv(L, length, 0);
+    memcpy(self->alpn, wire, length);
+    lua_setiuservalue(L, 2, 1);
+    self->alpn_length = (unsigned)length;
+    if (self->is_server) {
+        ssl->SSL_CTX_set_alpn_select_cb(self->ctx, select_protocol, self);
+    } else {
+        ssl->SSL_CTX_set_alpn_protos(self->ctx, self->alpn, self->alpn_length);
+    }
+}
+
+static void set_rules(lua_State *L, const struct openssl *ssl, const struct l_tls_context *self) {
+    static const unsigned char session_context[] = "loophost";
+    SSL_CTX *ctx = self->ctx;
+    lua_getfield(L, 1, "min_version");
+    bool only_1_3 = lua_isstring(L, -1) && strcmp(lua_tostring(L, -1), "TLSv1.3") == 0;
+    ssl->SSL_CTX_ctrl(ctx, SSL_CTRL_SET_MIN_PROTO_VERSION,
+                      only_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION, NULL);
+    ssl->SSL_CTX_ctrl(ctx, SSL_CTRL_MODE,
+                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                          SSL_MODE_RELEASE_BUFFERS,
+                      NULL);
+    ssl->SSL_CTX_ctrl(ctx, SSL_CTRL_SET_READ_AHEAD, 1, NULL);
+    ssl->SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
+    int mode = SSL_VERIFY_NONE;
+    if (self->verifies) mode = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+    ssl->SSL_CTX_set_verify(ctx, mode, NULL);
+    if (self->is_server) {
+        ssl->SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1);
+    }
+}
+
+/* tls_context(options, is_server): context, or nil, message, code.  The Lua half has checked
+ * the options: strings cafile capath cert key password min_version alpn (as on the wire),
+ * boolean verify. */
+static int tls_context(lua_State *L) {
+    const struct openssl *ssl = openssl_get();
+    luaL_checktype(L, 1, LUA_TTABLE);
+    bool is_server = lua_toboolean(L, 2);
+    lua_settop(L, 1);
+    if (ssl == NULL) return l_push_failure(L, "ENOSYS", "libssl.so.3 (OpenSSL) is not installed");
+    struct l_tls_context *self = l_newobject(L, l_runtime(L), L_TLS_CONTEXT, sizeof *self, 1);
+    self->is_server = is_server;
+    lua_getfield(L, 1, "verify");
+    self->verifies = lua_toboolean(L, -1);
+    ssl->ERR_clear_error();
+    self->ctx = ssl->SSL_CTX_new(is_server ? ssl->TLS_server_method() : ssl->TLS_client_method());
+    if (self->ctx == NULL) return l_tls_push_failure(L, "no context can be made");
+    set_rules(L, ssl, self);
+    int results = load_files(L, ssl, self->ctx);
+    if (results > 0) return results;
+    set_protocols(L, ssl, self);
+    lua_settop(L, 2);
+    return 1;
+}
+
+static int context_gc(lua_State *L) {
+    struct l_tls_context *self = lua_touserdata(L, 1);
+    if (self->ctx != NULL) openssl_get()->SSL_CTX_free(self->ctx);
+    self->ctx = NULL;
+    return 0;
+}
+
+void l_tls_context_open(lua_State *L, struct l_runtime *rt) {
+    static const luaL_Reg none[] = {{NULL, NULL}};
+    static const luaL_Reg metamethods[] = {{"__gc", context_gc}, {NULL, NULL}};
+    static const luaL_Reg hooks[] = {{"tls_context", tls_context}, {NULL, NULL}};
+    l_newtype(L, rt, L_TLS_CONTEXT, "TLS context", none);
+    l_setfuncs(L, rt, metamethods);
+    l_pushshared(L, rt, L_SHARED_HOOKS);
+    l_setfuncs(L, rt, hooks);
+    lua_pop(L, 2);
+}

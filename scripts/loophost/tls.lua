@@ -1,0 +1,163 @@
+-- tls.lua -- TLS on streams and servers: what the options mean, and how long a handshake
+-- may take.
+--
+-- OpenSSL's part is C's (bindings/tls.c). Verified by default: a client trusts the
+-- system's authorities, or those of `cafile`, and wants the host's name in the certificate.
+
+local core = require "loophost.core"
+local argument = require "loophost.argument"
+
+local tls = {}
+
+---@class loophost.TLSOptions
+---@field cafile? string PEM file with the authorities to trust, instead of the system's
+---@field capath? string directory with them, as `openssl rehash` makes it
+---@field cert? string PEM file with the certificate and those between it and the authority
+---@field key? string PEM file with its private key, if that is not in the same file
+---@field password? string of the private key
+---@field server_hostname? string whom a client expects; default: the host it connects to
+---@field verify? boolean whether the peer needs a certificate that is trusted; a client
+---  does so by default, a server when told
+---@field alpn? string[] application protocols, the preferred one first: {"h2", "http/1.1"}
+---@field min_version? "TLSv1.2"|"TLSv1.3" default TLSv1.2
+---@field handshake_timeout? number seconds, default 60
+---@field server_side? boolean for start_tls: whether this end is the server
+
+local OPTIONS = {
+  cafile = "string", capath = "string", cert = "string", key = "string", password = "string",
+  server_hostname = "string", verify = "boolean", alpn = "table", min_version = "string",
+  handshake_timeout = "number", server_side = "boolean",
+}
+local VERSIONS = { ["TLSv1.2"] = true, ["TLSv1.3"] = true }
+local HANDSHAKE_TIMEOUT = 60 -- seconds, as asyncio's
+
+-- Protocols as they stand on the wire: each with its length before it.
+local function encode_protocols(list, arg, who, level)
+  local parts = {}
+  for i, name in ipairs(list) do
+    if type(name) ~= "string" or #name == 0 or #name > 255 then
+      argument.fail(arg, who, "invalid value of option 'ssl.alpn'", level + 1)
+    end
+    parts[i] = string.char(#name) .. name
+  end
+  if not parts[1] then return nil end
+  return table.concat(parts)
+end
+
+-- The options of the argument, checked; true is a table without any.
+---@param opts loophost.TLSOptions|boolean
+---@param is_server boolean
+---@return table?
+function tls.check(opts, is_server, arg, who, level)
+  if opts == nil or opts == false then return nil end
+  if opts == true then opts = {} end
+  if type(opts) ~= "table" then argument.mismatch(arg, who, "table", opts, level + 1) end
+  argument.options(opts, OPTIONS, arg, who, level + 1)
+  local function fail(text) argument.fail(arg, who, text, level + 2) end
+  if opts.min_version and not VERSIONS[opts.min_version] then
+    fail "option 'min_version' must be TLSv1.2 or TLSv1.3"
+  elseif opts.key and not opts.cert then
+    fail "option 'key' needs option 'cert'"
+  elseif is_server and not opts.cert then
+    fail "a server needs option 'cert'"
+  elseif opts.handshake_timeout and not (opts.handshake_timeout >= 0) then -- luacheck: ignore 581
+    fail "option 'handshake_timeout' must be a number of seconds"
+  end
+  local checked = {}
+  for name in pairs(OPTIONS) do checked[name] = opts[name] end
+  if opts.alpn then checked.alpn = encode_protocols(opts.alpn, arg, who, level + 1) end
+  if checked.verify == nil then checked.verify = not is_server end
+  return checked
+end
+
+-- ---- contexts ----
+
+local CONTEXT_FIELDS = {
+  "cafile", "capath", "cert", "key", "password", "verify", "alpn", "min_version",
+}
+local contexts = setmetatable({}, { __mode = "v" })
+
+-- The context of the checked options. Connections with the same options share one, which
+-- reads the files once.
+---@return userdata? context
+---@return string? message
+---@return string? code
+function tls.context(checked, is_server)
+  local parts = { tostring(is_server) }
+  for i, name in ipairs(CONTEXT_FIELDS) do
+    local value = tostring(checked[name])
+    parts[i + 1] = #value .. ":" .. value
+  end
+  local signature = table.concat(parts, " ")
+  if contexts[signature] then return contexts[signature] end
+  local context, message, code = core.tls_context(checked, is_server)
+  contexts[signature] = context
+  return context, message, code
+end
+
+-- ---- handshakes ----
+
+-- Encrypts the stream from now on; closes it if that fails.
+---@param stream loophost.Stream
+---@param context userdata
+---@param host? string whom a client expects
+---@param seconds? number
+---@return loophost.Stream? stream
+---@return string? message
+---@return string? code
+function tls.handshake(stream, context, host, seconds)
+  local done = false
+  local _guard <close> = setmetatable({}, { __close = function()
+    if not done then stream:close() end
+  end })
+  local attached, message, code = core.tls_attach(stream, context, host)
+  if not attached then return nil, message, code end
+  local timeout = require "loophost.timeout"
+  local in_time, ok
+  in_time, ok, message, code = core.pcall(timeout.wait_for, function()
+    return core.tls_handshake(stream)
+  end, seconds or HANDSHAKE_TIMEOUT)
+  if not in_time then
+    if not core.iserror(ok, core.errors.TimeoutError) then error(ok, 0) end
+    return nil, "ETIMEDOUT: the TLS handshake took too long", "ETIMEDOUT"
+  elseif not ok then
+    return nil, message, code
+  end
+  done = true
+  return stream
+end
+
+-- A connection's handler that begins with the handshake. As in asyncio, one that fails
+-- is told to nobody but a loop in debug mode.
+---@param fn fun(stream: loophost.Stream)
+---@return fun(stream: loophost.Stream)
+function tls.serving(fn, context, checked)
+  return function(stream)
+    local ok, message = tls.handshake(stream, context, nil, checked.handshake_timeout)
+    if ok then return fn(stream) end
+    local loop = core.get_running_loop()
+    if loop:get_debug() then
+      loop:call_exception_handler { message = "SSL handshake failed: " .. message }
+    end
+  end
+end
+
+-- Goes over to TLS on a connection that stands. As StreamWriter.start_tls of asyncio. When
+-- it fails the stream is closed.
+---@param opts? loophost.TLSOptions
+---@return loophost.Stream? stream
+---@return string? message
+---@return string? code "ESSL" with OpenSSL's own words, or that of the connection
+function tls.start(stream, opts)
+  local is_server = type(opts) == "table" and opts.server_side or false
+  local checked = tls.check(opts or true, is_server, 1, "start_tls", 3)
+  local host = checked.server_hostname
+  if not is_server and checked.verify and not host then
+    argument.fail(1, "start_tls", "option 'server_hostname' is needed to verify the peer", 2)
+  end
+  local context, message, code = tls.context(checked, is_server)
+  if not context then return nil, message, code end
+  return tls.handshake(stream, context, host, checked.handshake_timeout)
+end
+
+return tls

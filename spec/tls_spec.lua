@@ -1,0 +1,382 @@
+-- TLS between streams of our own, with certificates made for the occasion. Real programs
+-- are in tests/tls_test.
+
+local lh = require "loophost"
+local support = require "spec.support"
+local raises = require("spec.expect").raises
+
+-- ---- certificates ----
+
+local folder
+
+local function sh(command)
+  local ok, _, status = os.execute(("cd '%s' && (%s) >log 2>&1"):format(folder, command))
+  assert(ok, command .. " failed: " .. tostring(status))
+end
+
+local function file(name) return folder .. "/" .. name end
+
+-- A certificate `name`.pem with its key `name`.key, signed by the authority.
+local function certify(name, subject, names, more)
+  sh(("openssl req -newkey rsa:2048 -nodes -keyout %s.key -out %s.csr -subj /CN=%s && " ..
+    "printf 'subjectAltName=%s' > ext && openssl x509 -req -in %s.csr -CA ca.pem -CAkey ca.key " ..
+    "-CAcreateserial -extfile ext -out %s.pem %s"):format(name, name, subject, names, name, name,
+    more or "-days 2"))
+end
+
+setup(function()
+  folder = os.tmpname()
+  os.remove(folder)
+  assert(os.execute("mkdir -m700 " .. folder))
+  sh("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority " ..
+    "-keyout ca.key -out ca.pem")
+  certify("server", "server", "DNS:localhost,IP:127.0.0.1,IP:::1")
+  certify("other", "other", "DNS:other.example")
+  certify("expired", "expired", "DNS:localhost", "-days -1")
+  certify("client", "a-client", "DNS:client")
+  sh "openssl rsa -aes128 -passout pass:secret -in server.key -out locked.key"
+end)
+
+teardown(function() os.execute("rm -rf " .. folder) end)
+
+-- ---- connections ----
+
+local function in_task(fn)
+  return function()
+    support.with_loop(function(loop)
+      loop:run_until_complete(function()
+        local held <close> = lh.timeout(60)
+        fn(loop)
+      end)
+    end, { clock = "monotonic" })
+  end
+end
+
+local function server_options(more)
+  local options = { cert = file "server.pem", key = file "server.key" }
+  for name, value in pairs(more or {}) do options[name] = value end
+  return options
+end
+
+local function client_options(more)
+  local options = { cafile = file "ca.pem" }
+  for name, value in pairs(more or {}) do options[name] = value end
+  return options
+end
+
+local function serve(fn, options)
+  local server = assert(lh.start_server(fn, "127.0.0.1", 0, { ssl = server_options(options) }))
+  return server, select(2, server:getsockname())
+end
+
+local function connect(port, options, host)
+  return lh.open_connection(host or "localhost", port, { ssl = client_options(options) })
+end
+
+local function echo(stream)
+  while true do
+    local text = stream:read()
+    if not text or not stream:write(text) then break end
+  end
+  stream:close()
+end
+
+-- fn(client, peer): two ends of an encrypted connection.
+local function connected(fn)
+  return in_task(function(loop)
+    local accepted = loop:create_future()
+    local server <close>, port = serve(function(stream) accepted:set_result(stream) end)
+    local client <close> = assert(connect(port))
+    local peer <close> = lh.await(accepted)
+    fn(client, peer, server)
+  end)
+end
+
+local function descriptors()
+  collectgarbage()
+  local n = 0
+  for _ in io.popen("ls /proc/$PPID/fd"):lines() do n = n + 1 end
+  return n
+end
+
+describe("a connection with TLS", function()
+  it("carries lines both ways and ends in both", connected(function(client, peer)
+    client:write("one\n", "two\n")
+    assert.equal("one", peer:readline())
+    assert.equal("two", peer:readline())
+    peer:write "three\n"
+    assert.equal("three", client:readline())
+    client:write_eof()
+    assert.is_nil(peer:readline())
+    peer:write "still open\n"
+    assert.equal("still open", client:readline())
+    peer:close()
+    assert.is_nil(client:read())
+  end))
+
+  it("tells what was agreed on", in_task(function()
+    local server <close>, port = serve(echo, { alpn = { "h2", "http/1.1" } })
+    local client <close> = assert(connect(port, { alpn = { "spdy", "http/1.1", "h2" } }))
+    local info = client:tls_info()
+    assert.equal("TLSv1.3", info.version)
+    assert.equal("h2", info.alpn)
+    assert.equal("/CN=server", info.subject)
+    assert.is_string(info.cipher)
+    local other <close> = assert(connect(port, { alpn = { "nothing" } }))
+    assert.is_nil(other:tls_info().alpn)
+    assert.is_true(server:is_serving())
+  end))
+
+  it("is verified by name and by address", in_task(function()
+    local held <close>, port = serve(echo)
+    for _, host in ipairs { "localhost", "127.0.0.1" } do
+      local client <close> = assert(connect(port, nil, host))
+      assert.equal(host, host and (client:write "x" and host))
+    end
+    local stream, message, code = connect(port, { server_hostname = "wrong.example" })
+    assert.same({ nil, "ESSL: certificate verify failed: hostname mismatch", "ESSL" },
+      { stream, message, code })
+    stream, message = connect(port, { server_hostname = "10.0.0.1" })
+    assert.is_nil(stream)
+    assert.equal("ESSL: certificate verify failed: IP address mismatch", message)
+  end))
+
+  it("is refused when the certificate is not to be trusted, and says why", in_task(function()
+    local held <close>, port = serve(echo)
+    local _, message = lh.open_connection("localhost", port, { ssl = true })
+    assert.truthy(message:find("^ESSL: certificate verify failed: .*issuer"), message)
+    local expired <close>, second = serve(echo, {
+      cert = file "expired.pem", key = file "expired.key",
+    })
+    _, message = connect(second)
+    assert.equal("ESSL: certificate verify failed: certificate has expired", message)
+    local client <close> = assert(connect(second, { verify = false }))
+    assert.is_true(client:write "x")
+    assert.is_true(expired:is_serving())
+  end))
+
+  it("may want a certificate of the client", in_task(function()
+    local seen
+    local held <close>, port = serve(function(stream)
+      seen = stream:tls_info().subject
+      echo(stream)
+    end, { verify = true, cafile = file "ca.pem" })
+    local client <close> = assert(connect(port,
+      { cert = file "client.pem", key = file "client.key" }))
+    client:write "x"
+    assert.equal("x", client:read())
+    assert.equal("/CN=a-client", seen)
+    local without <close> = connect(port) -- TLS 1.3: the client hears of it with the first read
+    local text, message
+    if without then text, message = without:read() end
+    assert.is_nil(text)
+    assert.truthy(not without or message:find "certificate required", message)
+  end))
+
+  it("takes 16 MiB both ways at once", connected(function(client, peer)
+    local size = 16 << 20
+    local chunk = ("0123456789abcdef"):rep(4096)
+    local function send(stream)
+      for _ = 1, size // #chunk do assert(stream:write(chunk)) end
+      stream:write_eof()
+    end
+    local function receive(stream)
+      local n = 0
+      while true do
+        local text = stream:read()
+        if not text then return n end
+        n = n + #text
+      end
+    end
+    local results = lh.gather(
+      function() send(client) end, function() send(peer) end,
+      function() return receive(client) end, function() return receive(peer) end)
+    assert.equal(size, results[3])
+    assert.equal(size, results[4])
+  end))
+
+  it("can be begun later, from both sides", in_task(function()
+    local server <close> = assert(lh.start_server(function(stream)
+      stream:readline()
+      stream:write "go ahead\n"
+      assert(stream:start_tls(server_options { server_side = true }))
+      echo(stream)
+    end, "127.0.0.1", 0))
+    local _, port = server:getsockname()
+    local client <close> = assert(lh.open_connection("127.0.0.1", port))
+    client:write "STARTTLS\n"
+    client:readline()
+    assert.is_nil(client:tls_info())
+    assert.equal(client, client:start_tls(client_options { server_hostname = "localhost" }))
+    client:write "secret"
+    assert.equal("secret", client:read())
+    raises("has TLS already", client.start_tls, client, { verify = false })
+  end))
+
+  it("is not begun over bytes that came before it", in_task(function()
+    local server <close> = assert(lh.start_server(function(stream)
+      stream:write "go ahead\ninjected"
+      stream:read()
+      stream:close()
+    end, "127.0.0.1", 0))
+    local client <close> = assert(lh.open_connection("127.0.0.1", select(2, server:getsockname())))
+    client:readline()
+    raises("unread bytes", client.start_tls, client, { verify = false })
+  end))
+end)
+
+describe("what goes wrong", function()
+  it("the connection is cut without a good-bye: that is no end of the stream", in_task(function()
+    local held <close>, port = serve(function(stream)
+      stream:write "half a mess"
+      stream:read()
+      stream:close()
+    end)
+    local cut = lh.Event()
+    local proxy <close> = assert(lh.start_server(function(stream)
+      local inner <close> = assert(lh.open_connection("127.0.0.1", port))
+      local function forward(from, to)
+        while true do
+          local text = from:read()
+          if not text or not to:write(text) then return end
+        end
+      end
+      local there = lh.create_task(forward, stream, inner)
+      local back = lh.create_task(forward, inner, stream)
+      cut:wait()
+      stream:close()
+      inner:close()
+      lh.wait { there, back }
+    end, "127.0.0.1", 0))
+    local client <close> = assert(connect(select(2, proxy:getsockname())))
+    assert.equal("half a mess", client:read())
+    cut:set()
+    assert.same({ nil, "ESSL: unexpected eof while reading", "ESSL" }, { client:read() })
+  end))
+
+  it("the peer speaks something else", in_task(function()
+    local server <close> = assert(lh.start_server(function(stream)
+      stream:write "HTTP/1.1 400 Bad Request\r\n\r\n"
+      stream:close()
+    end, "127.0.0.1", 0))
+    local _, message, code = connect(select(2, server:getsockname()))
+    assert.equal("ESSL", code)
+    assert.equal("ESSL: wrong version number", message)
+  end))
+
+  it("the peer hangs up in the handshake", in_task(function()
+    local server <close> = assert(lh.start_server(function(stream)
+      stream:read(1)
+      stream:close()
+    end, "127.0.0.1", 0))
+    local stream, message, code = connect(select(2, server:getsockname()))
+    assert.is_nil(stream)
+    assert.truthy(code == "ESSL" or code == "ECONNRESET", message)
+  end))
+
+  it("a handshake that takes too long", in_task(function()
+    local server <close> = assert(lh.start_server(function(stream)
+      lh.sleep(20)
+      stream:close()
+    end, "127.0.0.1", 0))
+    local stream, message, code = connect(select(2, server:getsockname()),
+      { handshake_timeout = 0.05 })
+    assert.same({ nil, "ETIMEDOUT: the TLS handshake took too long", "ETIMEDOUT" },
+      { stream, message, code })
+  end))
+
+  it("a client that never says anything keeps nobody waiting", in_task(function()
+    local held <close>, port = serve(echo)
+    local silent <close> = assert(lh.open_connection("127.0.0.1", port))
+    local client <close> = assert(connect(port))
+    client:write "x"
+    assert.equal("x", client:read())
+    assert.equal("number", type(silent:fileno()))
+  end))
+
+  it("a server tells of a failed handshake in debug mode only", in_task(function(loop)
+    local reports = support.reports(loop)
+    local held <close>, port = serve(echo)
+    for _, debug in ipairs { false, true } do
+      loop:set_debug(debug)
+      local garbage <close> = assert(lh.open_connection("127.0.0.1", port))
+      garbage:write(("garbage "):rep(100))
+      garbage:read "a"
+    end
+    loop:set_debug(false)
+    assert.equal(1, #reports)
+    assert.truthy(reports[1].message:find("SSL handshake failed: ESSL: ", 1, true))
+  end))
+
+  it("files that are missing, wrong or locked", in_task(function()
+    local function start(options)
+      return select(2, lh.start_server(echo, "127.0.0.1", 0, { ssl = options }))
+    end
+    assert.equal(("ESSL: certificate %s: No such file or directory"):format(file "none"),
+      start { cert = file "none" })
+    assert.equal(("ESSL: key %s: key values mismatch"):format(file "other.key"),
+      start { cert = file "server.pem", key = file "other.key" })
+    assert.truthy(start { cert = file "server.pem", key = file "locked.key" })
+    assert.truthy(start { cert = file "server.pem", key = file "locked.key", password = "wrong" })
+    local server <close> = assert(lh.start_server(echo, "127.0.0.1", 0, {
+      ssl = { cert = file "server.pem", key = file "locked.key", password = "secret" },
+    }))
+    assert.is_true(server:is_serving())
+    assert.truthy(select(2, connect(1, { cafile = file "none" })):find "No such file")
+  end))
+
+  it("options that make no sense are the caller's mistake", in_task(function()
+    raises("a server needs option 'cert'", lh.start_server, echo, "127.0.0.1", 0, { ssl = true })
+    raises("no such option: ca_file", lh.open_connection, "x", 1, { ssl = { ca_file = "x" } })
+    raises("'key' needs option 'cert'", lh.open_connection, "x", 1, { ssl = { key = "x" } })
+    raises("'ssl.alpn'", lh.open_connection, "x", 1, { ssl = { alpn = { 1 } } })
+    raises("'min_version'", lh.open_connection, "x", 1, { ssl = { min_version = "SSLv3" } })
+    raises("table expected, got string", lh.open_connection, "x", 1, { ssl = "yes" })
+    raises("server_hostname' is needed", lh.open_unix_connection, "/none", { ssl = true })
+  end))
+
+  it("a write that is cancelled leaves the stream usable for the next", connected(
+    function(client, peer)
+      local first = lh.create_task(client.write, client, ("a"):rep(32 << 20))
+      lh.sleep(0.05)
+      first:cancel()
+      lh.wait { first }
+      assert.is_true(first:cancelled())
+      local writer = lh.create_task(function()
+        client:write "b"
+        client:write_eof()
+      end)
+      local text = peer:read "a"
+      lh.await(writer)
+      assert.truthy(text:find "^a*b$")
+    end))
+
+  it("leaves no descriptor when the handshake is cancelled, at any turn", in_task(function()
+    local held <close>, port = serve(echo)
+    assert(connect(port)):close()
+    lh.sleep(0.05)
+    local before = descriptors()
+    for turns = 0, 20 do
+      local task = lh.create_task(connect, port)
+      for _ = 1, turns do lh.sleep(0) end
+      task:cancel()
+      local ok, stream = lh.rawpcall(lh.await, task)
+      if ok and stream then stream:close() end
+    end
+    local deadline = lh.get_running_loop():time() + 20
+    while descriptors() > before and lh.get_running_loop():time() < deadline do lh.sleep(0.05) end
+    assert.equal(before, descriptors())
+  end))
+end)
+
+describe("a Unix socket with TLS", function()
+  it("names whom it expects", in_task(function()
+    local path = file "socket"
+    local server <close> = assert(lh.start_unix_server(echo, path, { ssl = server_options() }))
+    local client <close> = assert(lh.open_unix_connection(path,
+      { ssl = client_options { server_hostname = "localhost" } }))
+    client:write "x"
+    assert.equal("x", client:read())
+    assert.is_true(server:is_serving())
+  end))
+end)
