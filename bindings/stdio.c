@@ -143,12 +143,26 @@ static void close_number(struct l_stream *stream) {
     if (null != number_of(stream)) close(null);
 }
 
-static const struct l_channel own_channel = {own_read, own_write, no_eof, close_number, true};
-static const struct l_channel socket_channel = {socket_read, socket_write, socket_eof, close_number,
-                                                true};
-static const struct l_channel shared_channel = {shared_read, shared_write, no_eof, close_number,
-                                                true};
-static const struct l_channel closed_channel = {closed_read, closed_write, no_eof, NULL, true};
+static const struct l_channel own_channel = {.read = own_read,
+                                             .write = own_write,
+                                             .write_eof = no_eof,
+                                             .close = close_number,
+                                             .buffers = true};
+static const struct l_channel socket_channel = {.read = socket_read,
+                                                .write = socket_write,
+                                                .write_eof = socket_eof,
+                                                .close = close_number,
+                                                .buffers = true};
+static const struct l_channel shared_channel = {.read = shared_read,
+                                                .write = shared_write,
+                                                .write_eof = no_eof,
+                                                .close = close_number,
+                                                .buffers = true};
+static const struct l_channel closed_channel = {.read = closed_read,
+                                                .write = closed_write,
+                                                .write_eof = no_eof,
+                                                .close = NULL,
+                                                .buffers = true};
 
 /* ---- opening ---- */
 
