@@ -215,10 +215,10 @@ static void add_loop(lua_State *L, struct l_runtime *rt, int loop_index, int lis
     lua_settop(L, anchors - 1);
 }
 
-/* A standard stream; or a pipe of a process, which is what has to be closed. */
+/* A standard stream. */
 static bool is_excused(lua_State *L, struct l_runtime *rt, int index) {
     const struct l_stream *stream = l_test(L, rt, index, L_STREAM);
-    return stream != NULL && (stream->keep_fd || stream->quiet);
+    return stream != NULL && stream->keep_fd;
 }
 
 static void add_listed(lua_State *L, struct l_runtime *rt, int list) {

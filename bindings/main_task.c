@@ -144,7 +144,7 @@ static bool nothing_left(struct l_loop *loop) {
     struct loop *core = &loop->loop;
     return loop->tasks == 0 && core->outstanding == 0 && core->listening == 0 &&
            pqueue_peek(&core->timers) == NULL && pqueue_peek(&core->priority) == NULL &&
-           handle_queue_empty(&core->ready);
+           handle_queue_empty(&core->ready) && handle_queue_empty(&core->idle);
 }
 
 /* loop -> run until the main task is done */

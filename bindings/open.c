@@ -27,6 +27,9 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_loop_open(L, rt);
     l_wait_open(L, rt);
     l_timeout_open(L, rt);
+    l_clock_open(L, rt);
+    l_main_open(L, rt);
+    l_limit_open(L, rt);
     l_context_open(L, rt);
     l_coroutine_open(L, rt);
     l_lineedit_open(L, rt);
@@ -43,8 +46,6 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_process_open(L, rt);
     l_thread_open(L, rt);
     l_stdio_open(L, rt);
-    l_main_open(L, rt);
-    l_limit_open(L, rt);
 }
 
 /* The loader of an embedded script; its number and its globals are the upvalues. */

@@ -217,6 +217,7 @@ static int make_pipe(lua_State *L, struct l_process *process, int self, int whic
     struct l_stream *stream = l_stream_new_kind(L, process->rt, -1, process->loop, fds[1 - theirs],
                                                 L_DESCRIPTOR_ANY, (size_t)limit, 0);
     stream->quiet = true;
+    l_inventory_remove(L, process->rt, stream);
     if (which == 0) stream->channel = &pipe_channel;
     lua_setiuservalue(L, self, PROCESS_STREAMS + which);
     lua_pop(L, 1);

@@ -277,6 +277,9 @@ void l_task_step(struct handle *handle) {
     }
     bool debug = loop->debug;
     if (debug) l_anchored(loop, task->slot);
+    if (debug && loop->loop.trace.on) {
+        trace_add(&loop->loop.trace, loop_now(&loop->loop), "step", "name=Task-%u", task->number);
+    }
     int status = resume(L, task);
     if (status != LUA_YIELD) {
         if (status != LUA_OK) break_off(L, task);

@@ -59,6 +59,8 @@ int loop_init(struct loop *loop, enum clock_kind clock) {
     *loop = (struct loop){.owner = getpid()};
     handle_queue_init(&loop->ready);
     handle_queue_init(&loop->closers);
+    handle_queue_init(&loop->idle);
+    choice_init(&loop->choice);
     pqueue_init(&loop->priority);
     pqueue_init(&loop->timers);
     clock_init(&loop->clock, clock);
@@ -79,6 +81,8 @@ void loop_close(struct loop *loop) {
     struct handle *closer;
     while ((closer = handle_pop(&loop->closers)) != NULL) closer->run(closer);
     while (handle_pop(&loop->ready) != NULL) continue;
+    while (handle_pop(&loop->idle) != NULL) continue;
+    choice_close(&loop->choice);
     while (pqueue_pop(&loop->priority) != NULL) continue;
     while (pqueue_pop(&loop->timers) != NULL) continue;
     signals_close(&loop->signals);
@@ -100,12 +104,27 @@ void loop_cancel_priority(struct loop *loop, struct timer *timer) {
     cancel_in(&loop->priority, timer);
 }
 
+/* Reader and writer of one descriptor keep their order. */
+static bool same_descriptor(const struct handle *first, const struct handle *second) {
+    return container_of(first, struct watch, handle)->fd ==
+           container_of(second, struct watch, handle)->fd;
+}
+
+static bool same_deadline(const struct handle *first, const struct handle *second) {
+    return timer_deadline_ns(container_of(first, struct timer, handle)) ==
+           timer_deadline_ns(container_of(second, struct timer, handle));
+}
+
 static int poll_events(struct loop *loop, int64_t timeout_ns) {
+    struct handle *last = loop->ready.head.prev;
     int64_t before_ns = timeout_ns == 0 ? 0 : clock_monotonic();
     int result = poller_wait(&loop->poller, timeout_ns, &loop->ready);
     if (timeout_ns != 0) loop->metrics.io_wait_ns += clock_monotonic() - before_ns;
     loop->metrics.polls++;
     if (result > 0) loop->metrics.io_events += (uint64_t)result;
+    if (loop->choice.on && result > 0) {
+        choice_mix_groups(&loop->choice, &loop->ready, last, same_descriptor);
+    }
     drain_inbox(loop);
     return result < 0 ? result : 0;
 }
@@ -156,11 +175,27 @@ static int64_t hold_time(struct loop *loop, const struct pqueue_node *next) {
     return time_until(time_until(next->key, loop_now(loop)), loop->held_ns);
 }
 
+/* Nothing is ready: those who wait for that are, unless real work under way holds them. */
+static int wait_idle(struct loop *loop) {
+    int64_t timeout_ns = loop->outstanding > 0 ? loop->idle_hold_ns : 0;
+    if (timeout_ns > 0 || loop->poller.watches > OWN_WATCHES) {
+        int64_t before_ns = clock_monotonic();
+        int result = poll_events(loop, timeout_ns);
+        int64_t waited_ns = clock_monotonic() - before_ns;
+        if (waited_ns < loop->idle_hold_ns) loop->idle_hold_ns -= waited_ns;
+        if (result < 0 || anything_ready(loop) || waited_ns < timeout_ns) return result;
+    }
+    struct handle *handle;
+    while ((handle = handle_pop(&loop->idle)) != NULL) handle_push(&loop->ready, handle);
+    return 0;
+}
+
 /* Virtual time jumps to the next timer when no real work is under way.  While some is,
  * it stands still; but once the next timer was held back for as long in real time, it
  * comes all the same, so that a peer which never answers is timed out. */
 static int wait_virtual(struct loop *loop) {
-    struct pqueue_node *next = pqueue_peek(&loop->timers);
+    if (!handle_queue_empty(&loop->idle)) return wait_idle(loop);
+    struct pqueue_node *next = loop->frozen ? NULL : pqueue_peek(&loop->timers);
     if (next == NULL) {
         if (!could_wake(loop)) return -EDEADLK;
         return poll_events(loop, -1);
@@ -196,7 +231,9 @@ static void expire_timers(struct loop *loop) {
     if (next == NULL) return;
     if (loop->clock.kind != CLOCK_KIND_MONOTONIC) loop_now(loop);
     if (next->key > loop->now_ns) return;
+    struct handle *last = loop->ready.head.prev;
     loop->metrics.timers_fired += timers_expire(&loop->timers, loop->now_ns, &loop->ready);
+    if (loop->choice.on) choice_mix_timers(&loop->choice, &loop->ready, last, same_deadline);
 }
 
 static size_t ready_this_turn(const struct loop *loop) {
@@ -235,6 +272,7 @@ static void run_ready(struct loop *loop) {
         if (budget != SIZE_MAX) budget--;
         loop->metrics.callbacks_executed++;
         handle->run(handle);
+        if (loop->choice.on) choice_source_done(&loop->choice, &loop->ready, &loop->turn_end);
     }
     loop->overtaken = ready_this_turn(loop);
     handle_unlink(&loop->turn_end);
@@ -246,6 +284,7 @@ int loop_run_once(struct loop *loop) {
     if (result < 0) return result;
     expire_timers(loop);
     run_ready(loop);
+    if (loop->choice.on) choice_turn_done(&loop->choice, &loop->ready);
     loop->metrics.turns++;
     return 0;
 }

@@ -15,6 +15,7 @@
 #ifndef LOOPHOST_LOOP_H
 #define LOOPHOST_LOOP_H
 
+#include "host/choice.h"
 #include "host/clock.h"
 #include "host/handle.h"
 #include "host/metrics.h"
@@ -31,12 +32,16 @@ struct loop {
     struct pqueue priority;
     struct pqueue timers;
     struct clock clock;
-    int64_t now_ns;         /* the last time that was read; never ahead of the clock */
-    uint64_t looked_ticks;  /* when the kernel and the clock were last asked */
-    int64_t held_ns;        /* real time that the next timer of a virtual clock was held back */
-    uint64_t held_timer;    /* which timer that was, by order of arrival */
-    struct handle turn_end; /* stands behind the last callback of the turn */
-    size_t overtaken;       /* ready callbacks that urgent ones kept from running last turn */
+    int64_t now_ns;           /* the last time that was read; never ahead of the clock */
+    uint64_t looked_ticks;    /* when the kernel and the clock were last asked */
+    int64_t held_ns;          /* real time that the next timer of a virtual clock was held back */
+    uint64_t held_timer;      /* which timer that was, by order of arrival */
+    struct handle turn_end;   /* stands behind the last callback of the turn */
+    size_t overtaken;         /* ready callbacks that urgent ones kept from running last turn */
+    struct choice choice;     /* the order of what is left open */
+    struct handle_queue idle; /* run when nothing is ready any more, before time jumps */
+    int64_t idle_hold_ns;     /* for so long real work may keep them */
+    bool frozen;              /* a virtual clock that does not jump by itself */
     struct poller poller;
     struct signals signals;
     _Atomic(struct handle *) inbox; /* from other threads, the last one first */
@@ -88,6 +93,13 @@ void loop_cancel_priority(struct loop *loop, struct timer *timer);
 /* Runs the handle when the loop is closed, before anything in it is taken apart. */
 static inline void loop_call_at_close(struct loop *loop, struct handle *handle) {
     handle_push(&loop->closers, handle);
+}
+
+/* Under a virtual clock: runs the handle as soon as nothing is ready and no real work is under
+ * way, or if that takes longer, after hold_ns of real time; before time goes on. */
+static inline void loop_call_idle(struct loop *loop, struct handle *handle, int64_t hold_ns) {
+    handle_push(&loop->idle, handle);
+    loop->idle_hold_ns = hold_ns;
 }
 
 /* From any thread or a signal handler: runs the handle soon.  Until it runs, nobody

@@ -18,7 +18,9 @@ EventLoop.slow_callback_duration = 0.1
 ---@field clock? "monotonic"|"virtual"
 ---@field debug? boolean
 ---@field trace? boolean record what happens from the beginning
----@field seed? integer for `math.random`, so that a run can be repeated
+---@field seed? integer explores: an order of what asyncio leaves open (descriptors of one poll,
+--- equal deadlines, callbacks of different sources) that only the seed decides; it seeds
+--- `math.random` as well, so that a run can be repeated
 
 local CLOCKS = { monotonic = true, virtual = true }
 local OPTIONS = { clock = true, debug = true, trace = true, seed = true }
@@ -28,7 +30,10 @@ local function prepare(loop, opts, ...)
   local defaults = core.defaults
   if opts.debug or (opts.debug == nil and defaults.debug) then loop:set_debug(true) end
   if opts.trace or (opts.trace == nil and defaults.trace) then loop:set_trace(true) end
-  if opts.seed ~= nil then math.randomseed(opts.seed) end
+  if opts.seed ~= nil then
+    math.randomseed(opts.seed)
+    core.explore(loop, opts.seed)
+  end
   local init = loop.init
   if init then init(loop, ...) end
 end
@@ -71,6 +76,9 @@ function eventloop.new_event_loop(opts)
   end
   if opts.clock ~= nil and not CLOCKS[opts.clock] then
     argument.fail(1, "new_event_loop", ("no such clock: %s"):format(opts.clock), 2)
+  end
+  if opts.seed ~= nil and math.type(opts.seed) ~= "integer" then
+    argument.fail(1, "new_event_loop", "seed must be an integer", 2)
   end
   return EventLoop(opts)
 end

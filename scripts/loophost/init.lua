@@ -30,6 +30,7 @@ local FROM_MODULES = {
   process = "create_subprocess_exec create_subprocess_shell",
   thread = "to_thread",
   context = "ContextVar",
+  clock = "clock",
 }
 
 -- Called by C, which finds them in `core`.

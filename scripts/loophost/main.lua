@@ -145,7 +145,9 @@ end
 local function run_script(options)
   local chunk
   if options.is_test then
-    chunk = load("require 'busted.runner' { standalone = false }", "@loophost test")
+    local function complain(message) check(nil, message) end
+    chunk = require("loophost.testing.command").prepare(arg, complain)
+      or load("require 'busted.runner' { standalone = false }", "@loophost test")
   else
     chunk = check(loadfile(not options.script_is_stdin and options.script or nil))
   end

@@ -138,6 +138,7 @@ function stories.deadlock(loop)
   local tasks = require("loophost.tasks").all_tasks(loop)
   local lines = { ("nothing can ever happen again, and %d task%s wait%s"):format(#tasks,
     #tasks == 1 and "" or "s", #tasks == 1 and "s" or "") }
+  if select(2, core.clock_kind(loop)) then lines[1] = lines[1] .. " (the clock is frozen)" end
   require("loophost.waitgraph").describe(loop, lines)
   return core.errors.DeadlockError(table.concat(lines, "\n"))
 end

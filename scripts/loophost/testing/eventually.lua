@@ -18,8 +18,12 @@ function eventually.eventually(fn, opts)
   argument.body(fn, 1, "eventually", 2)
   opts = argument.options(opts, OPTIONS, 2, "eventually", 2)
   local within, every = opts.within or 1, opts.every or 0.01
-  if within < 0 or within ~= within then argument.fail(2, "eventually", "within must not be negative", 2) end
-  if every <= 0 or every ~= every then argument.fail(2, "eventually", "every must be more than 0", 2) end
+  if within < 0 or within ~= within then
+    argument.fail(2, "eventually", "within must not be negative", 2)
+  end
+  if every <= 0 or every ~= every then
+    argument.fail(2, "eventually", "every must be more than 0", 2)
+  end
   local place = waitgraph.here()
   local loop, tries
   local deadline = 0

@@ -13,6 +13,7 @@
 -- `loophost test`, in `busted --lua=loophost`, and in busted under lua5.4 with loophost.so.
 
 local core = require "loophost.core"
+local argument = require "loophost.argument"
 require "loophost"
 
 local testing = {}
@@ -27,6 +28,17 @@ for module, names in pairs(FROM_MODULES) do
   for name in names:gmatch "%S+" do
     testing[name] = require("loophost.testing." .. module)[name]
   end
+end
+
+-- Chooses the clock for the tests of this block (in a `describe`), or for the rest of this
+-- test; as the tags #virtual and #real do. Only in `loophost test`.
+---@param clock "virtual"|"monotonic"
+function testing.use_clock(clock)
+  if clock ~= "virtual" and clock ~= "monotonic" then
+    argument.fail(1, "use_clock", ("no such clock: %s"):format(tostring(clock)), 2)
+  end
+  if not core.use_clock then error("use_clock: only `loophost test` has a choice of clocks", 2) end
+  core.use_clock(clock)
 end
 
 require("loophost.testing.assertions").register()

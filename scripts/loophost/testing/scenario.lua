@@ -66,6 +66,8 @@ local function trace_text(loop)
   for i, event in ipairs(loop:get_trace()) do
     lines[i] = ("[%.9f] %s: %s"):format(event.time, event.event, event.details)
   end
+  local draws, state = core.choices(loop)
+  lines[#lines + 1] = ("%d choices, %x"):format(draws or 0, state or 0)
   return table.concat(lines, "\n")
 end
 
@@ -83,11 +85,12 @@ local function run_once(self, seed, traced)
   local named = core.name_tasks(0) -- so that the same run has the same names
   local around = scope.enter()
   local loop = eventloop.EventLoop {
-    clock = opts.clock or "virtual", debug = opts.debug, trace = traced or nil,
+    clock = opts.clock or "virtual", debug = opts.debug or traced, trace = traced or nil,
     seed = seed ~= 0 and seed or nil,
   }
   local _ <close> = setmetatable({ loop = loop, named = named }, Closing)
   around:collect_errors(loop)
+  if traced and not opts.debug then loop.slow_callback_duration = math.huge end
   local ran, ok, err, place, is_deadlock = core.rawpcall(limit.run, self.timeout, "the test",
     run_body, loop, self.fn)
   if not ran then ok, err, place, is_deadlock = false, ok, nil, true end

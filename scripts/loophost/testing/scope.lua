@@ -156,12 +156,18 @@ end
 ---@param opts? { tasks: boolean } tasks: false: that tasks were left is known already
 ---@return string? note several lines
 function Scope:leave(opts)
+  require("loophost.clock").clock.unbind_os()
   local entries = settle(self)
-  local lines = {}
+  local lines, counts = {}, {}
   for _, entry in ipairs(entries) do
     if entry.kind ~= "task" or not opts or opts.tasks then
-      lines[#lines + 1] = "  " .. describe(entry)
+      local line = "  " .. describe(entry)
+      if not counts[line] then lines[#lines + 1] = line end
+      counts[line] = (counts[line] or 0) + 1
     end
+  end
+  for i, line in ipairs(lines) do
+    if counts[line] > 1 then lines[i] = ("%s (%d of them)"):format(line, counts[line]) end
   end
   for _ = 1, 3 do -- cleanup may make something, too
     if not entries[1] then break end

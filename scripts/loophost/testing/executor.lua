@@ -1,0 +1,237 @@
+-- executor.lua -- how `loophost test` runs what is in a spec: each test in a scope, each
+-- function with a time limit, on the loop of its file.
+--
+-- A test runs in the host's main task and waits there. It begins outside of any loop, so
+-- that it may also run one of its own. The loop that it waits on is the file's: what setup
+-- opens is on the same loop as the tests; one for each kind of clock.
+
+local core = require "loophost.core"
+local eventloop = require "loophost.eventloop"
+local policy = require "loophost.policy"
+local limit = require "loophost.testing.limit"
+local scope = require "loophost.testing.scope"
+
+local executor = {}
+
+local DEFAULT_TIMEOUT = 10
+
+local busted -- busted's core
+local loops = {} -- clock -> the file's loop
+local file_scope -- around the file under way
+local test -- the element of the test under way, or nil
+local holding -- what the test has published of failures, until it is complete; or nil
+
+-- ---- clocks ----
+
+-- What the element, or the nearest around it, says: by a tag in its name, or use_clock.
+local function clock_of(element)
+  while element do
+    local name = type(element.name) == "string" and element.descriptor ~= "file" and element.name
+    if element.loophost_clock then return element.loophost_clock end
+    if name and name:find("#virtual", 1, true) then return "virtual" end
+    if name and name:find("#real", 1, true) then return "monotonic" end
+    element = busted.context.parent(element)
+  end
+  return core.defaults.clock or "monotonic"
+end
+
+local function loop_for(clock)
+  local loop = loops[clock]
+  if loop == nil or loop:is_closed() then
+    loop = eventloop.EventLoop { clock = clock }
+    loops[clock] = loop
+    if file_scope then file_scope:collect_errors(loop) end
+  end
+  return loop
+end
+
+-- Outside of any loop, and with the element's as the current one.
+local function choose_loop(element)
+  core.leave_loop()
+  policy.set_event_loop(loop_for(clock_of(element)))
+end
+
+-- Chooses the clock for what is in this block, or for the rest of this test.
+---@param clock "virtual"|"monotonic"
+function executor.use_clock(clock)
+  local element = busted.context.get()
+  element.loophost_clock = clock
+  if test then choose_loop(element) end
+end
+
+local function close_loops()
+  core.leave_loop()
+  for clock, loop in pairs(loops) do
+    if not loop:is_closed() then loop:close() end
+    loops[clock] = nil
+  end
+  policy.set_event_loop(nil)
+end
+
+local function file_loops()
+  local list = {}
+  for _, loop in pairs(loops) do
+    if not loop:is_closed() then list[#list + 1] = loop end
+  end
+  return list
+end
+
+-- ---- functions of a spec ----
+
+local NAMES = {
+  it = "the test", file = "the file", strict_setup = "setup", strict_teardown = "teardown",
+}
+
+-- busted runs everything through its `safe`, also its own functions; the spec's are known by
+-- being the element's.
+local function limited(safe)
+  return function(descriptor, run, element, ...)
+    if run ~= element.run and descriptor ~= "finally" then
+      return safe(descriptor, run, element, ...)
+    end
+    local seconds = core.defaults.test_timeout or DEFAULT_TIMEOUT
+    local what = NAMES[descriptor] or descriptor
+    choose_loop(test or element)
+    return safe(descriptor, function() return limit.run(seconds, what, run) end, element, ...)
+  end
+end
+
+-- ---- tests ----
+
+-- While a test runs, its failures are kept: they are told once it is known what it has left
+-- behind.
+local function holder(publish)
+  return function(channel, element, ...)
+    local kind = type(channel) == "table" and channel[1]
+    if holding and (kind == "failure" or kind == "error") then
+      local list = holding.after and element.descriptor ~= "it" and holding.late or holding.early
+      list[#list + 1] = table.pack(channel, element, ...)
+      return
+    end
+    return publish(channel, element, ...)
+  end
+end
+
+local MESSAGE = 4 -- of a failure: channel, element, parent, message, trace
+
+local function flush(publish, list)
+  for _, call in ipairs(list) do publish(table.unpack(call, 1, call.n)) end
+end
+
+local function place_of(element)
+  local trace = element.trace
+  return trace and trace.short_src and ("%s:%d: "):format(trace.short_src, trace.currentline) or ""
+end
+
+-- The body of a test, and what stands around it, as busted's own executor runs them; between
+-- the end of the last and the report, the end of the scope.
+local function new_it(block, publish)
+  local function body(element, parent)
+    local finally
+    element.env = element.env or {}
+    block.rejectAll(element)
+    element.env.finally = function(fn) finally = fn end
+    element.env.pending = busted.pending
+    local ready, ancestor = block.execAll("before_each", parent, true)
+    local status
+    if ready then
+      status = busted.status "success"
+      if busted.safe_publish("test", { "test", "start" }, element, parent) then
+        status:update(busted.safe("it", element.run, element))
+        if finally then
+          block.reject("pending", element)
+          status:update(busted.safe("finally", finally, element))
+        end
+      else
+        status = busted.status "error"
+      end
+    end
+    holding.after = true
+    block.dexecAll("after_each", ancestor, true)
+    return status
+  end
+
+  -- Says what the scope has found: with the first failure, or as a failure of its own.
+  local function report(held, status, element, parent, note)
+    local first = held.early[1] or held.late[1]
+    if first then
+      first[MESSAGE] = ("%s\n%s"):format(tostring(first[MESSAGE]), note)
+      return
+    end
+    if not status then return end
+    status:update "failure"
+    held.early[1] = table.pack({ "failure", "it" }, element, parent, place_of(element) .. note,
+      element.trace)
+  end
+
+  return function(element)
+    local parent = busted.context.parent(element)
+    if not block.lazySetup(parent) then return end
+    core.leave_loop()
+    local around = scope.enter()
+    for _, loop in ipairs(file_loops()) do around:collect_errors(loop) end
+    local outer = file_scope
+    file_scope = around -- for loops that are made meanwhile
+    local held = { early = {}, late = {} }
+    test, holding = element, held
+    local status = body(element, parent)
+    core.leave_loop()
+    local left = around:leave()
+    local uncaught = around:take_uncaught(file_loops())
+    file_scope = outer
+    if outer then
+      for _, loop in ipairs(file_loops()) do outer:collect_errors(loop) end
+    end
+    test, holding = nil, nil
+    if left then report(held, status, element, parent, "the test has " .. left) end
+    if uncaught then report(held, status, element, parent, uncaught) end
+    flush(publish, held.early)
+    if status then
+      busted.safe_publish("test", { "test", "end" }, element, parent, tostring(status))
+    end
+    flush(publish, held.late)
+  end
+end
+
+-- ---- files ----
+
+local function file_started()
+  file_scope = scope.enter()
+  return nil, true
+end
+
+local function file_ended(element, parent)
+  if not file_scope then return nil, true end
+  core.leave_loop()
+  local around = file_scope
+  file_scope = nil
+  local left = around:leave()
+  local uncaught = around:take_uncaught(file_loops())
+  close_loops()
+  for _, note in ipairs { left and "the file has " .. left or uncaught, left and uncaught } do
+    busted.publish({ "error", "file" }, element, parent, ("%s: %s"):format(element.name, note), {})
+  end
+  return nil, true
+end
+
+-- Makes busted's core ours.
+---@param new_core table
+---@return table
+function executor.customize(new_core)
+  busted = new_core
+  local publish, register = busted.publish, busted.register
+  busted.publish = holder(publish)
+  busted.safe = limited(busted.safe)
+  function busted.register(descriptor, run, attributes)
+    if descriptor == "it" and type(run) == "function" then
+      run = new_it(require "busted.block"(busted), publish)
+    end
+    return register(descriptor, run, attributes)
+  end
+  busted.subscribe({ "file", "start" }, file_started, { priority = 1 })
+  busted.subscribe({ "file", "end" }, file_ended, { priority = 1 })
+  core.use_clock = executor.use_clock
+  return busted
+end
+
+return executor
