@@ -5,7 +5,7 @@
 -- descriptor, too, for io.write and for children: there is /dev/null in its place.
 
 local core = require "loophost.core"
-require "loophost.lines"
+require "loophost.streammethods"
 
 local NUMBERS = { stdin = 0, stdout = 1, stderr = 2 }
 

@@ -112,9 +112,8 @@ function tls.handshake(stream, context, host, seconds)
   end })
   local attached, message, code = core.tls_attach(stream, context, host)
   if not attached then return nil, message, code end
-  local timeout = require "loophost.timeout"
   local in_time, ok
-  in_time, ok, message, code = core.pcall(timeout.wait_for, function()
+  in_time, ok, message, code = core.pcall(core.wait_for, function()
     return core.tls_handshake(stream)
   end, seconds or HANDSHAKE_TIMEOUT)
   if not in_time then

@@ -5,7 +5,6 @@
 -- The seconds are the loop's. An error of fn is the test's.
 
 local core = require "loophost.core"
-local timeout = require "loophost.timeout"
 
 local TimeoutError = core.errors.TimeoutError
 
@@ -20,7 +19,7 @@ local function in_time(arguments, who, level)
   core.sleep(0) -- a main task is on a loop from here on
   local block
   local ok, err = core.pcall(function()
-    local within <close> = timeout.timeout(seconds)
+    local within <close> = core.timeout(seconds)
     block = within
     fn()
   end)
