@@ -19,11 +19,12 @@ end
 local PID = math.tointeger(contents("/proc/self/stat"):match("^%d+"))
 local HOST = os.getenv("LOOPHOST") -- the specs of stock Lua have it, too
 
+-- Where each descriptor of ours leads, sorted; without the pipe that tells.
 local function descriptors()
-  local pipe = assert(io.popen(("ls /proc/%d/fd"):format(PID)))
-  local _, count = pipe:read("a"):gsub("\n", "")
+  local pipe = assert(io.popen(("ls -l /proc/%d/fd | sed -n 's/.* -> //; s/:.*//p' | sort"):format(PID)))
+  local text = pipe:read("a")
   pipe:close()
-  return count
+  return text
 end
 
 -- How many children we have, zombies too; or how many zombies.
