@@ -44,6 +44,11 @@ PACKAGES_lint += lua-check         # luacheck
 PACKAGES_lint += libclang-rt-14-dev  # the sanitizers, for `make asan CC=clang`
 PACKAGES_lint += valgrind libc6-dbg  # memcheck, and the symbols it must have
 
+PACKAGES_bench += $(PACKAGES_build)
+PACKAGES_bench += libcmocka-dev    # `make tests` builds the benchmarks too
+PACKAGES_bench += lua-luv lua-cqueues tarantool nodejs python3 python3-uvloop  # the peers
+PACKAGES_bench += wrk              # a load that is not our own code
+
 # ---- Flags -----------------------------------------------------------------------------------
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow $(if $(WERROR),-Werror)
@@ -166,9 +171,26 @@ valgrind: deps-lint            ## C tests under memcheck, and the specs not tagg
 	@BUILD=$(BUILD) WRAP='$(MEMCHECK)' BUSTED_FLAGS=--exclude-tags=slow,child TIMEOUT=600 JOBS=2 \
 	    tests/run c spec
 
-bench: tests                   ## measure, against the peers and against C
-	$(BUILD)/tests/bench/process_start
+bench: deps-bench              ## measure against C and the peers; ONLY=switch ROUNDS=3: a part
+	@$(MAKE) tests
+	@BUILD=$(BUILD) tests/bench/run
+	@$(if $(ONLY),,$(BUILD)/tests/bench/process_start)
 
+bench-check: deps-bench        # the same, and fail if a goal is missed by more than the noise
+	@$(MAKE) tests
+	@BUILD=$(BUILD) CHECK=1 tests/bench/run
+
+bench-growth: deps-bench       # how the workloads grow: tests/bench/growth-*.svg
+	@$(MAKE) tests
+	@BUILD=$(BUILD) tests/bench/growth
+
+bench-instructions: deps-lint  # count the hot paths' instructions; keep the figures
+	@$(MAKE) tests
+	@BUILD=$(BUILD) tests/bench/instructions
+
+bench-instructions-check: deps-lint  # count them, and fail if one is 2 % off what is kept
+	@$(MAKE) tests
+	@BUILD=$(BUILD) tests/bench/instructions --check
 
 # ---- Lint ------------------------------------------------------------------------------------
 
@@ -221,7 +243,7 @@ fmt:                           ## reformat the C files in place
 # ---- Packages, installation, the rest --------------------------------------------------------
 
 deps: deps-lint                ## install every package that some target needs
-deps-build deps-test deps-lint: deps-%:
+deps-build deps-test deps-lint deps-bench: deps-%:
 	@.ci/deps $(PACKAGES_$*)
 
 D = $(DESTDIR)$(PREFIX)
@@ -239,5 +261,6 @@ clean:                         ## remove all that was built
 help:                          ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t14
 
-.PHONY: all tests run test check asan stress valgrind bench lint fmt deps deps-build deps-test \
-    deps-lint install uninstall clean help FORCE $(LINTS:%=lint-%)
+.PHONY: all tests run test check asan stress valgrind bench bench-check bench-growth \
+    bench-instructions bench-instructions-check lint fmt deps deps-build deps-test deps-lint \
+    deps-bench install uninstall clean help FORCE $(LINTS:%=lint-%)
