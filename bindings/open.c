@@ -43,6 +43,7 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_service_open(L, rt);
     l_datagram_open(L, rt);
     l_file_open(L, rt);
+    l_inotify_open(L, rt);
     l_process_open(L, rt);
     l_thread_open(L, rt);
     l_stdio_open(L, rt);

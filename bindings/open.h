@@ -6,6 +6,7 @@
 
 /* Each leaves the stack as it was. */
 void l_clock_open(lua_State *L, struct l_runtime *rt);
+void l_inotify_open(lua_State *L, struct l_runtime *rt);
 void l_watch_open(lua_State *L, struct l_runtime *rt);
 void l_wait_open(lua_State *L, struct l_runtime *rt);
 void l_timeout_open(lua_State *L, struct l_runtime *rt);

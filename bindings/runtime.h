@@ -33,6 +33,7 @@ enum l_type {
     L_SERVICE,
     L_DATAGRAM,
     L_FILE,
+    L_INOTIFY,
     L_PROCESS,
     L_QUERY,
     L_LOCK,

@@ -21,7 +21,8 @@ local HOST = os.getenv("LOOPHOST") -- the specs of stock Lua have it, too
 
 -- Where each descriptor of ours leads, sorted; without the pipe that tells.
 local function descriptors()
-  local pipe = assert(io.popen(("ls -l /proc/%d/fd | sed -n 's/.* -> //; s/:.*//p' | sort"):format(PID)))
+  local list = "ls -l /proc/%d/fd | sed -n 's/.* -> //p' | sed 's/:.*//' | sort"
+  local pipe = assert(io.popen(list:format(PID)))
   local text = pipe:read("a")
   pipe:close()
   return text

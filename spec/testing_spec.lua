@@ -29,7 +29,7 @@ end
 -- Fails unless the scenario, which says nothing else, names what the function leaves behind.
 local function leaks(what, fn)
   local message = message_of({}, fn)
-  contains(message, "it has left behind:\n  " .. what)
+  contains(message, "something was left behind:\n  " .. what)
   assert.equal(1, select(2, message:gsub("\n  ", "")))
 end
 
@@ -178,7 +178,7 @@ describe("what a scenario leaves behind is named with its line:", function()
       place = here(1)
       assert(lh.open_unix_connection(path))
     end)
-    contains(message, "it has left behind:\n  stream, opened at " .. place)
+    contains(message, "something was left behind:\n  stream, opened at " .. place)
     os.remove(path)
   end)
 
@@ -188,7 +188,7 @@ describe("what a scenario leaves behind is named with its line:", function()
       local pipe <close> = io.popen "sleep 0.1"
       place = here(1)
       lh.get_running_loop():add_reader(pipe, print)
-    end), "it has left behind:\n  reader of descriptor ", ", made at " .. place)
+    end), "something was left behind:\n  reader of descriptor ", ", made at " .. place)
   end)
 
   it("a child process, which is ended", function()

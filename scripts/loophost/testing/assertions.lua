@@ -5,6 +5,7 @@
 -- The seconds are the loop's. An error of fn is the test's.
 
 local core = require "loophost.core"
+local lh = require "loophost"
 
 local TimeoutError = core.errors.TimeoutError
 
@@ -19,7 +20,7 @@ local function in_time(arguments, who, level)
   core.sleep(0) -- a main task is on a loop from here on
   local block
   local ok, err = core.pcall(function()
-    local within <close> = core.timeout(seconds)
+    local within <close> = lh.timeout(seconds)
     block = within
     fn()
   end)

@@ -183,7 +183,7 @@ local function new_it(block, publish)
       for _, loop in ipairs(file_loops()) do outer:collect_errors(loop) end
     end
     test, holding = nil, nil
-    if left then report(held, status, element, parent, "the test has " .. left) end
+    if left then report(held, status, element, parent, left) end
     if uncaught then report(held, status, element, parent, uncaught) end
     flush(publish, held.early)
     if status then
@@ -208,7 +208,7 @@ local function file_ended(element, parent)
   local left = around:leave()
   local uncaught = around:take_uncaught(file_loops())
   close_loops()
-  for _, note in ipairs { left and "the file has " .. left or uncaught, left and uncaught } do
+  for _, note in ipairs { left or uncaught, left and uncaught } do
     busted.publish({ "error", "file" }, element, parent, ("%s: %s"):format(element.name, note), {})
   end
   return nil, true

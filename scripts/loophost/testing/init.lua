@@ -22,6 +22,8 @@ local FROM_MODULES = {
   scenario = "scenario run",
   eventually = "eventually",
   log = "log assert_order",
+  servers = "spawn_server free_port",
+  streams = "stream_pair fake_stream fake_clock",
 }
 
 for module, names in pairs(FROM_MODULES) do

@@ -97,7 +97,7 @@ local function run_once(self, seed, traced)
   local trace = traced and trace_text(loop)
   local left = around:leave { tasks = not is_deadlock }
   if opts.leaks == false then left = nil end
-  local note = join(left and "it has " .. left, around:take_uncaught { loop })
+  local note = join(left, around:take_uncaught { loop })
   if ok and note then ok, err, place = false, failure.new(self.place .. ": " .. note), self.place
     note = nil
   end

@@ -25,9 +25,15 @@ local TURNS, SETTLE_SECONDS = 50, 0.02 -- the moment: so many turns, and as long
 local Scope = { __name = "loophost.testing.Scope" }
 Scope.__index = Scope
 
+local innermost -- the scope that was entered last and not left
+
 ---@return loophost.testing.Scope
 function scope.enter()
-  local self = setmetatable({ before = {}, was_tracking = core.track(true), uncaught = {} }, Scope)
+  local self = setmetatable({
+    before = {}, was_tracking = core.track(true), uncaught = {}, finishers = {},
+    outer = innermost,
+  }, Scope)
+  innermost = self
   for _, entry in ipairs(core.inventory()) do self.before[entry.object] = true end
   return self
 end
@@ -41,6 +47,38 @@ function Scope:collect_errors(loop)
     if context.exception ~= nil then lines[2] = tostring(context.exception) end
     if context.traceback ~= nil then lines[#lines + 1] = tostring(context.traceback) end
     table.insert(self.uncaught, table.concat(lines, "\n"))
+  end
+end
+
+-- Has object:finish() called at the end of the innermost scope, as a task on the loop that
+-- runs now: what it returns is said of the test.
+---@param object { finish: fun(self): string? }
+function scope.at_end(object)
+  if not innermost then return end
+  table.insert(innermost.finishers, { object = object, loop = core.running_loop() })
+end
+
+-- It has been finished already.
+function scope.forget(object)
+  local at = innermost
+  while at do
+    for i = #at.finishers, 1, -1 do
+      if at.finishers[i].object == object then table.remove(at.finishers, i) end
+    end
+    at = at.outer
+  end
+end
+
+-- Finishes what is to be finished, the last one first.
+local function finish(self, lines)
+  while #self.finishers > 0 do
+    local finisher = table.remove(self.finishers)
+    local loop, object = finisher.loop, finisher.object
+    if loop and not methods.is_closed(loop) then
+      local ok, note = core.rawpcall(methods.run_until_complete, loop,
+        function() return object:finish() end)
+      if not ok or note then lines[#lines + 1] = tostring(note) end
+    end
   end
 end
 
@@ -152,11 +190,15 @@ local function clean(entries)
   end
 end
 
--- Ends the scope: no loop may be running. Returns what is to be said about it, or nil.
+-- Ends the scope, which must be the innermost: no loop may be running. Returns what is to be
+-- said about it, or nil.
 ---@param opts? { tasks: boolean } tasks: false: that tasks were left is known already
 ---@return string? note several lines
 function Scope:leave(opts)
   require("loophost.clock").clock.unbind_os()
+  local notes = {}
+  finish(self, notes)
+  innermost = self.outer
   local entries = settle(self)
   local lines, counts = {}, {}
   for _, entry in ipairs(entries) do
@@ -176,8 +218,10 @@ function Scope:leave(opts)
   end
   for _, loop in ipairs(loops_of(entries)) do turn(loop) end
   if not self.was_tracking then core.track(false) end
-  if not lines[1] then return nil end
-  return "left behind:\n" .. table.concat(lines, "\n")
+  if lines[1] then
+    table.insert(notes, 1, "something was left behind:\n" .. table.concat(lines, "\n"))
+  end
+  return notes[1] and table.concat(notes, "\n") or nil
 end
 
 -- What was reported of errors that nobody caught, in the loops and in their futures.

@@ -1,0 +1,142 @@
+-- watch.lua -- `loophost test --watch`: runs the tests again whenever a file has changed.
+--
+-- Each run is a process of its own, so that nothing is left of the one before. The directories
+-- below the current one are watched; what comes in a burst (an editor that writes a file by
+-- moving another) is one change, and a run that is under way when a file changes is ended.
+
+local core = require "loophost.core"
+local lh = require "loophost"
+
+local watch = {}
+
+local QUIET = 0.1 -- seconds without a change that end a burst
+local ENDINGS = { lua = true, moon = true, fnl = true, so = true, json = true, txt = true }
+
+-- Whether a change of the file may change what the tests say.
+local function matters(name)
+  if name:find "^%." and name ~= ".busted" then return false end
+  return name == ".busted" or ENDINGS[name:match "%.(%w+)$"] or false
+end
+
+-- Every directory below the one, but for hidden ones and what is built.
+local function directories(root)
+  local lfs = require "lfs"
+  local list = { root }
+  local at = 0
+  while list[at + 1] do
+    at = at + 1
+    local ok, entries, state = core.rawpcall(lfs.dir, list[at])
+    if ok then
+      for name in entries, state do
+        local path = list[at] .. "/" .. name
+        local hidden = name:sub(1, 1) == "." or name == "node_modules"
+        if not hidden and lfs.symlinkattributes(path, "mode") == "directory" then
+          list[#list + 1] = path
+        end
+      end
+    end
+  end
+  return list
+end
+
+---@class loophost.testing.Watcher
+local Watcher = { __name = "loophost.testing.Watcher" }
+Watcher.__index = Watcher
+
+local function new_watcher(root)
+  local inotify, message = core.inotify()
+  if not inotify then error("--watch: " .. message, 0) end
+  local self = setmetatable({ inotify = inotify, paths = {}, root = root }, Watcher)
+  self:look_everywhere()
+  return self
+end
+
+-- Watches directories that it does not watch yet.
+function Watcher:look_everywhere()
+  for _, path in ipairs(directories(self.root)) do
+    local number, message, code = self.inotify:add(path)
+    if number then
+      self.paths[number] = path
+    elseif code == "ENOSPC" then
+      error(("--watch: %s: too many directories (fs.inotify.max_user_watches)"):format(message), 0)
+    end
+  end
+end
+
+-- The files that have changed since it was asked last, as a set; whether any has.
+function Watcher:take(changed)
+  local any = false
+  while true do
+    local events = self.inotify:read()
+    if not events or not events[1] then return any end
+    for _, event in ipairs(events) do
+      local number, name, is_directory = table.unpack(event)
+      if is_directory then
+        self:look_everywhere()
+        any = true
+      elseif matters(name) then
+        changed[(self.paths[number] or "?") .. "/" .. name] = true
+        any = true
+      end
+    end
+  end
+end
+
+-- Waits for a change, and for the end of its burst.
+---@return string[] paths
+function Watcher:wait()
+  local loop = core.get_running_loop()
+  local changed = {}
+  local event = core.Event()
+  loop:add_reader(self.inotify, function()
+    if self:take(changed) then event:set() end
+  end)
+  local _ <close> = setmetatable({}, { __close = function() loop:remove_reader(self.inotify) end })
+  repeat
+    event:wait()
+    repeat
+      event:clear()
+      core.sleep(QUIET)
+    until not event:is_set()
+  until next(changed) ~= nil
+  local list = {}
+  for path in pairs(changed) do list[#list + 1] = path:gsub("^%./", "") end
+  table.sort(list)
+  return list
+end
+
+function Watcher:__close()
+  self.inotify:close()
+end
+
+-- The arguments without --watch.
+local function without_watch(arguments)
+  local list = {}
+  for _, word in ipairs(arguments) do
+    if word ~= "--watch" then list[#list + 1] = word end
+  end
+  return list
+end
+
+-- Runs the tests, with these arguments, again and again, until it is interrupted.
+---@param arguments string[]
+function watch.run(arguments)
+  core.sleep(0) -- on the loop from here on
+  local watcher <close> = new_watcher(".")
+  local list = without_watch(arguments)
+  while true do
+    local words = { "/proc/self/exe", "test", table.unpack(list) }
+    local child = assert(lh.create_subprocess_exec(table.unpack(words)))
+    local loop = core.get_running_loop()
+    local ending = loop:create_task(child.wait, child)
+    local changed = watcher:wait()
+    if not ending:done() then
+      child:terminate()
+      core.await(ending)
+    end
+    io.stdout:write(("\n---- %s\n"):format(table.concat(changed, " ")))
+    io.stdout:flush()
+  end
+end
+
+return watch
