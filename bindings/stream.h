@@ -23,9 +23,8 @@ struct l_channel {
     ssize_t (*read)(struct l_stream *stream, void *buffer, size_t size);
     ssize_t (*write)(struct l_stream *stream, const struct iovec *parts, int count);
     ssize_t (*write_eof)(struct l_stream *stream);
-    /* These may be NULL.  The one whose write was to be tried again will not do so; what is
-     * above the descriptor is closed; pushes a failure other than -EAGAIN, returns 3. */
-    void (*write_given_up)(struct l_stream *stream);
+    /* These may be NULL: closes what is above the descriptor; pushes a failure other than
+     * -EAGAIN and returns 3. */
     void (*close)(struct l_stream *stream);
     int (*push_failure)(lua_State *L, struct l_stream *stream, int error);
     bool buffers; /* may have bytes although the descriptor is drained: asked in any case */
@@ -62,6 +61,7 @@ struct l_stream {
     bool readable, writable; /* the descriptor, as far as we know: not drained, not full */
     bool end_seen;           /* an edge told of an end: a short read drains no more */
     bool busy_reading;       /* a task is in the middle of a read */
+    bool write_begun;        /* and one waits to try again a write that gave -EAGAIN */
     bool eof, sent_eof, keep_fd;
     bool follows;   /* goes along to whatever loop uses it next */
     bool collected; /* is being closed by the collector */

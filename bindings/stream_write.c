@@ -35,7 +35,7 @@ static bool writer_resumed(lua_State *L, struct l_stream *stream) {
     struct l_task *task = stream->rt->current;
     bool ends = task->throwing || stream->fd < 0;
     if (ends && stream->turn == task) { /* it may be another's turn */
-        if (stream->channel->write_given_up != NULL) stream->channel->write_given_up(stream);
+        stream->write_begun = false;
         l_stream_end_writing(L, stream);
     }
     l_task_resumed(L, stream->rt);
@@ -57,13 +57,14 @@ static int write_step(lua_State *L, struct l_stream *stream, size_t sent) {
         int count = gather_parts(L, sent, parts);
         if (count == 0) break;
         stream->needs = L_NEEDS_WRITE;
-        ssize_t result = stream->writable || !stream->pollable
-                             ? stream->channel->write(stream, parts, count)
-                             : -EAGAIN;
+        bool tries = stream->writable || !stream->pollable;
+        ssize_t result = tries ? stream->channel->write(stream, parts, count) : -EAGAIN;
         if (result == -EAGAIN) {
             stream->turn = l_stream_may_wait(L, stream, "write");
+            if (tries) stream->write_begun = true;
             return l_stream_wait(L, stream, POLL_WRITE, (lua_KContext)sent, write_again);
         }
+        stream->write_begun = false;
         if (result < 0) {
             l_stream_end_writing(L, stream);
             return l_stream_push_failure(L, stream, (int)-result);

@@ -5,8 +5,8 @@
  * read and the other way round: the stream's `needs` says what it waits for.
  *
  * A record that the kernel has taken in part must be finished before anything else is
- * sent.  OpenSSL keeps it; we keep its length, and whether the one who wrote it has given
- * up and does not count it any more. */
+ * sent.  OpenSSL keeps it; we keep its length.  It counts for the one who wrote it only if
+ * that one tries again (`write_begun`), and not if he was cancelled. */
 #include "bindings/tls.h"
 
 #include "bindings/openssl.h"
@@ -24,8 +24,8 @@ struct tls {
     SSL *connection;
     BIO_METHOD *method;
     size_t record;    /* plain bytes of the record that is not sent in whole yet; 0: none */
+    bool orphaned;    /* its writer will not try again: it counts for nobody */
     bool ended;       /* the descriptor has no more, good-bye or not */
-    bool given_up;    /* nobody counts them any more */
     bool failed;      /* nothing more may be sent */
     int error;        /* the errno that the descriptor gave last */
     char reason[160]; /* of a failure that is OpenSSL's */
@@ -146,20 +146,22 @@ static ssize_t write_record(struct l_stream *stream, const char *data, size_t le
         return put;
     }
     ssize_t result = outcome(stream, put);
-    tls->record = result == -EAGAIN ? length : 0;
+    /* what keeps it from writing may be a handshake of its own: then it has taken nothing */
+    bool taken = result == -EAGAIN && stream->needs == L_NEEDS_WRITE &&
+                 tls->ssl->SSL_is_init_finished(tls->connection);
+    tls->record = taken ? length : 0;
     return result != 0 ? result : -EPIPE;
 }
 
-/* Finishes the record that somebody began and gave up; 0 or -errno. */
+/* Finishes the record of somebody who was cancelled; 0 or -errno. */
 static ssize_t finish_record(struct l_stream *stream) {
     static const char unread[RECORD_SIZE]; /* OpenSSL has the record and only counts */
     struct tls *tls = stream->channel_state;
-    if (!tls->given_up) return 0;
-    if (tls->record > 0) {
-        ssize_t result = write_record(stream, unread, tls->record);
-        if (result < 0) return result;
-    }
-    tls->given_up = false;
+    if (tls->record > 0 && !stream->write_begun) tls->orphaned = true;
+    if (!tls->orphaned) return 0;
+    ssize_t result = write_record(stream, unread, tls->record);
+    if (result < 0) return result;
+    tls->orphaned = false;
     return 0;
 }
 
@@ -173,11 +175,6 @@ static ssize_t tls_write(struct l_stream *stream, const struct iovec *parts, int
     return write_record(stream, data, tls->record > 0 ? tls->record : length);
 }
 
-static void tls_write_given_up(struct l_stream *stream) {
-    struct tls *tls = stream->channel_state;
-    tls->given_up = tls->record > 0;
-}
-
 static ssize_t tls_write_eof(struct l_stream *stream) {
     struct tls *tls = stream->channel_state;
     ssize_t result = finish_record(stream);
@@ -189,12 +186,14 @@ static ssize_t tls_write_eof(struct l_stream *stream) {
 
 /* Says good-bye if that is still possible and the kernel takes it at once. What has come
  * and was not read (a session ticket) would make the kernel reset the connection, and the
- * peer lose our last bytes: it is read away. */
+ * peer lose our last bytes, or our alert: it is read away. */
 static void say_goodbye(struct l_stream *stream, struct tls *tls) {
     char unread[4096];
-    if (tls->failed || tls->record > 0 || !tls->ssl->SSL_is_init_finished(tls->connection)) return;
-    begin(tls);
-    tls->ssl->SSL_shutdown(tls->connection);
+    bool can = !tls->failed && tls->record == 0;
+    if (can && tls->ssl->SSL_is_init_finished(tls->connection)) {
+        begin(tls);
+        tls->ssl->SSL_shutdown(tls->connection);
+    }
     int rounds = 64;
     while (rounds > 0 && recv(stream->fd, unread, sizeof unread, MSG_DONTWAIT) > 0) rounds--;
 }
@@ -217,7 +216,6 @@ static int tls_push_error(lua_State *L, struct l_stream *stream, int error) {
 
 static const struct l_channel tls_channel = {.read = tls_read,
                                              .write = tls_write,
-                                             .write_given_up = tls_write_given_up,
                                              .write_eof = tls_write_eof,
                                              .close = tls_close,
                                              .push_failure = tls_push_error,
@@ -246,9 +244,9 @@ static struct tls *new_tls(const struct openssl *ssl, SSL_CTX *ctx, struct l_str
     if (tls == NULL) return NULL;
     tls->ssl = ssl;
     tls->connection = ssl->SSL_new(ctx);
-    tls->method = new_method(ssl);
+    tls->method = tls->connection != NULL ? new_method(ssl) : NULL;
     BIO *bio = tls->method != NULL ? ssl->BIO_new(tls->method) : NULL;
-    if (tls->connection == NULL || bio == NULL) {
+    if (bio == NULL) {
         free_tls(tls);
         return NULL;
     }
@@ -266,6 +264,17 @@ static bool expect_peer(const struct openssl *ssl, SSL *connection, const char *
     return ssl->SSL_ctrl(connection, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
                          (void *)(uintptr_t)host) == 1 &&
            ssl->SSL_set1_host(connection, host) == 1;
+}
+
+/* stream, context, ...: the stream keeps the context, which its callbacks use, beside what
+ * it keeps already. */
+static void keep_context(lua_State *L) {
+    lua_createtable(L, 2, 0);
+    lua_getiuservalue(L, 1, L_STREAM_MORE);
+    lua_rawseti(L, -2, 1);
+    lua_pushvalue(L, 2);
+    lua_rawseti(L, -2, 2);
+    lua_setiuservalue(L, 1, L_STREAM_MORE);
 }
 
 /* tls_attach(stream, context, host or nil): from now on the stream is encrypted; the
@@ -297,8 +306,7 @@ static int tls_attach(lua_State *L) {
     }
     stream->channel_state = tls;
     stream->channel = &tls_channel;
-    lua_pushvalue(L, 2);
-    lua_setiuservalue(L, 1, L_STREAM_MORE); /* the context, which its callbacks use */
+    keep_context(L);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -320,23 +328,22 @@ static int handshake_step(lua_State *L, int status, lua_KContext resumed) {
     struct l_stream *stream = lua_touserdata(L, 1);
     (void)status;
     if (resumed) {
-        release(L, stream);
+        if (stream->rt->current->throwing || stream->fd < 0) release(L, stream);
         l_task_resumed(L, stream->rt);
         if (stream->fd < 0) return l_stream_closed_meanwhile(L);
     }
     struct tls *tls = stream->channel_state;
     begin(tls);
     int done = tls->ssl->SSL_do_handshake(tls->connection);
-    if (done == 1) {
-        lua_pushboolean(L, 1);
-        return 1;
-    }
-    ssize_t result = outcome(stream, done);
+    ssize_t result = done == 1 ? 1 : outcome(stream, done);
     if (result == -EAGAIN) {
-        claim(stream, l_stream_may_wait(L, stream, "the TLS handshake"));
+        if (!resumed) claim(stream, l_stream_may_wait(L, stream, "the TLS handshake"));
         return l_stream_wait(L, stream, POLL_READ, 1, handshake_step);
     }
-    return tls_push_error(L, stream, result == 0 ? ECONNRESET : (int)-result);
+    if (resumed) release(L, stream);
+    if (result <= 0) return tls_push_error(L, stream, result == 0 ? ECONNRESET : (int)-result);
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 /* tls_handshake(stream): true, or nil, message, code */

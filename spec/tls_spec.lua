@@ -329,6 +329,8 @@ describe("what goes wrong", function()
     raises("a server needs option 'cert'", lh.start_server, echo, "127.0.0.1", 0, { ssl = true })
     raises("no such option: ca_file", lh.open_connection, "x", 1, { ssl = { ca_file = "x" } })
     raises("'key' needs option 'cert'", lh.open_connection, "x", 1, { ssl = { key = "x" } })
+    raises("'server_hostname' contains zeros", lh.open_connection, "x", 1,
+      { ssl = { server_hostname = "localhost\0.evil" } })
     raises("'ssl.alpn'", lh.open_connection, "x", 1, { ssl = { alpn = { 1 } } })
     raises("'min_version'", lh.open_connection, "x", 1, { ssl = { min_version = "SSLv3" } })
     raises("table expected, got string", lh.open_connection, "x", 1, { ssl = "yes" })
@@ -350,6 +352,31 @@ describe("what goes wrong", function()
       lh.await(writer)
       assert.truthy(text:find "^a*b$")
     end))
+
+  it("a write that could not wait does not take the next one's bytes", connected(
+    function(client, peer)
+      local text = ("a"):rep(16384)
+      local ok
+      repeat
+        local list = { 1, 2 }
+        ok = pcall(table.sort, list, function() client:write(text) return false end)
+      until not ok
+      local reader = lh.create_task(peer.read, peer, "a")
+      client:write "not lost\n"
+      client:write_eof()
+      assert.truthy(lh.await(reader):find "^a*not lost\n$")
+    end))
+
+  it("a new server reads a certificate that was renewed", in_task(function()
+    sh "cp server.pem renewed.pem && cp server.key renewed.key"
+    for _, name in ipairs { "server", "other" } do
+      sh(("cp %s.pem renewed.pem && cp %s.key renewed.key"):format(name, name))
+      local held <close>, port = serve(echo,
+        { cert = file "renewed.pem", key = file "renewed.key" })
+      local client <close> = assert(connect(port, { verify = false }))
+      assert.equal("/CN=" .. name, client:tls_info().subject)
+    end
+  end))
 
   it("leaves no descriptor when the handshake is cancelled, at any turn", in_task(function()
     local held <close>, port = serve(echo)

@@ -29,6 +29,7 @@ local OPTIONS = {
   handshake_timeout = "number", server_side = "boolean",
 }
 local VERSIONS = { ["TLSv1.2"] = true, ["TLSv1.3"] = true }
+local DEFAULTS = {} -- what `true` means
 local HANDSHAKE_TIMEOUT = 60 -- seconds, as asyncio's
 
 -- Protocols as they stand on the wire: each with its length before it.
@@ -50,7 +51,7 @@ end
 ---@return table?
 function tls.check(opts, is_server, arg, who, level)
   if opts == nil or opts == false then return nil end
-  if opts == true then opts = {} end
+  if opts == true then opts = DEFAULTS end
   if type(opts) ~= "table" then argument.mismatch(arg, who, "table", opts, level + 1) end
   argument.options(opts, OPTIONS, arg, who, level + 1)
   local function fail(text) argument.fail(arg, who, text, level + 2) end
@@ -63,8 +64,14 @@ function tls.check(opts, is_server, arg, who, level)
   elseif opts.handshake_timeout and not (opts.handshake_timeout >= 0) then -- luacheck: ignore 581
     fail "option 'handshake_timeout' must be a number of seconds"
   end
-  local checked = {}
-  for name in pairs(OPTIONS) do checked[name] = opts[name] end
+  local checked = { options = opts }
+  for name in pairs(OPTIONS) do
+    local value = opts[name]
+    if type(value) == "string" and value:find("\0", 1, true) then
+      fail(("option '%s' contains zeros"):format(name))
+    end
+    checked[name] = value
+  end
   if opts.alpn then checked.alpn = encode_protocols(opts.alpn, arg, who, level + 1) end
   if checked.verify == nil then checked.verify = not is_server end
   return checked
@@ -75,10 +82,10 @@ end
 local CONTEXT_FIELDS = {
   "cafile", "capath", "cert", "key", "password", "verify", "alpn", "min_version",
 }
-local contexts = setmetatable({}, { __mode = "v" })
+local contexts = setmetatable({}, { __mode = "k" }) -- by the caller's table of options
 
--- The context of the checked options. Connections with the same options share one, which
--- reads the files once.
+-- The context of the checked options, which reads the files. Who passes the same table
+-- again gets the same context; a certificate that was renewed wants a new table.
 ---@return userdata? context
 ---@return string? message
 ---@return string? code
@@ -89,9 +96,10 @@ function tls.context(checked, is_server)
     parts[i + 1] = #value .. ":" .. value
   end
   local signature = table.concat(parts, " ")
-  if contexts[signature] then return contexts[signature] end
+  local known = contexts[checked.options]
+  if known and known.signature == signature then return known.context end
   local context, message, code = core.tls_context(checked, is_server)
-  contexts[signature] = context
+  if context then contexts[checked.options] = { signature = signature, context = context } end
   return context, message, code
 end
 
