@@ -262,6 +262,19 @@ describe("closing", function()
     raises("the stream is closed", client.write, client, "x")
   end))
 
+  it("lets go of the bytes that nobody has read", connected(function(client, peer)
+    local reader = lh.create_task(client.readexactly, client, 1 << 22)
+    peer:write(("x"):rep(1 << 20))
+    lh.sleep(0.01)
+    reader:cancel()
+    expect.cancelled(reader)
+    collectgarbage()
+    local held = collectgarbage "count"
+    client:close()
+    collectgarbage()
+    assert.is_true(held - collectgarbage "count" > 512, "nothing was freed")
+  end))
+
   it("is possible after its loop, whoever waited", function()
     local kept
     support.with_loop(function(loop)
