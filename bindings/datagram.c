@@ -131,7 +131,8 @@ static void probe_writable(struct handle *handle) {
     wake_first(self->loop->L, self, &self->sending);
 }
 
-static struct l_task *may_wait(lua_State *L, const struct l_datagram *self, const char *what) {
+static struct l_task *endpoint_may_wait(lua_State *L, const struct l_datagram *self,
+                                        const char *what) {
     struct l_task *task = l_task_may_wait(L, self->rt, what, self->loop);
     if (task->future.loop != self->loop) {
         luaL_error(L, "%s: the endpoint belongs to a different loop", what);
@@ -221,7 +222,7 @@ static int receive_step(lua_State *L, struct l_datagram *self) {
     ssize_t got = self->receiving.ready ? receive(L, self, &packet) : -EAGAIN;
     if (got == -EAGAIN) {
         self->receiving.ready = false;
-        struct l_task *task = may_wait(L, self, "recvfrom");
+        struct l_task *task = endpoint_may_wait(L, self, "recvfrom");
         lua_settop(L, 1);
         return wait_on(L, self, task, &self->receiving, receive_again);
     }
@@ -256,7 +257,7 @@ static int datagram_recvfrom(lua_State *L) {
     struct l_datagram *self = check_open(L);
     lua_settop(L, 1);
     if (must_queue_up(L, self, &self->receiving)) {
-        struct l_task *task = may_wait(L, self, "recvfrom");
+        struct l_task *task = endpoint_may_wait(L, self, "recvfrom");
         return queue_up(L, self, task, &self->receiving, receive_again);
     }
     return receive_step(L, self);
@@ -294,7 +295,7 @@ static int send_step(lua_State *L, struct l_datagram *self) {
     }
     if (error == EAGAIN) {
         self->sending.ready = false;
-        struct l_task *task = may_wait(L, self, "sendto");
+        struct l_task *task = endpoint_may_wait(L, self, "sendto");
         bool unconnected = self->family == AF_UNIX && !self->connected;
         error = unconnected ? start_probe(self, &to) : 0;
         if (error == 0) return wait_on(L, self, task, &self->sending, send_again);
@@ -332,7 +333,7 @@ static int send_known(lua_State *L, struct l_datagram *self) {
                       "the endpoint is connected to another address");
     }
     if (must_queue_up(L, self, &self->sending)) {
-        struct l_task *task = may_wait(L, self, "sendto");
+        struct l_task *task = endpoint_may_wait(L, self, "sendto");
         return queue_up(L, self, task, &self->sending, send_again);
     }
     return send_step(L, self);

@@ -223,7 +223,7 @@ static void stay(struct l_task *task) {
 
 static const struct l_wait leaving_wait = {"its loop to be left", stay};
 
-static int left(lua_State *L, int status, lua_KContext context) {
+static int loop_left(lua_State *L, int status, lua_KContext context) {
     (void)status, (void)context;
     lua_pushboolean(L, 1);
     return 1;
@@ -250,7 +250,7 @@ static int leave_loop(lua_State *L) {
     }
     l_task_may_wait(L, rt, "leave_loop", NULL);
     rt->leaving = true;
-    return l_task_wait(L, task, &leaving_wait, NULL, left);
+    return l_task_wait(L, task, &leaving_wait, NULL, loop_left);
 }
 
 /* cancel_main(message) -> whether there is a main task, which is now cancelled */

@@ -156,11 +156,11 @@ void choice_source_done(struct choice *choice, struct handle_queue *queue, struc
     struct choice_lane *lane = new_lane(choice);
     if (lane == NULL) lane = choice->last_lane;
     if (lane == NULL) return;
-    while (last->next != &queue->head) {
+    do {
         struct handle *handle = last->next;
         handle_unlink(handle);
         handle_push(&lane->queue, handle);
-    }
+    } while (last->next != &queue->head);
 }
 
 /* How many handles are in the lanes; each lane's count too. */
@@ -175,8 +175,8 @@ static size_t count_lanes(struct choice *choice) {
 
 /* Appends all that is in the lanes, one lane after the other. */
 static void append_lanes(struct choice *choice, struct handle_queue *queue) {
-    struct handle *handle;
     for (struct choice_lane *lane = choice->lanes; lane != NULL; lane = lane->next) {
+        struct handle *handle;
         while ((handle = handle_pop(&lane->queue)) != NULL) handle_push(queue, handle);
     }
 }

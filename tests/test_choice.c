@@ -142,8 +142,8 @@ TEST(sources_are_mixed_and_each_keeps_its_order) {
         choice_turn_done(&f.choice, &f.queue);
         run_all(&f.queue);
         assert_int_equal(f.log.length, 12);
-        for (char from = 'a'; from < 'm'; from = (char)(from + 4)) {
-            assert_true(in_order(&f.log, from, (char)(from + 3)));
+        for (int from = 'a'; from < 'm'; from += 4) {
+            assert_true(in_order(&f.log, (char)from, (char)(from + 3)));
         }
         if (!in_order(&f.log, 'a', 'l')) mixed++;
         choice_close(&f.choice);
