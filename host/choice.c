@@ -160,6 +160,7 @@ void choice_source_done(struct choice *choice, struct handle_queue *queue, struc
         struct handle *handle = last->next;
         handle_unlink(handle);
         handle_push(&lane->queue, handle);
+        /* cppcheck-suppress knownConditionTrueFalse ; it does not see handle_unlink's writes */
     } while (last->next != &queue->head);
 }
 
