@@ -60,7 +60,7 @@ local function take_options(list, complain)
       end
     end
     if list[at] == "--watch" then watch, taken = true, 1 end
-    if list[at] == "--help" or list[at] == "-h" then io.stdout:write(HELP) end
+    if list[at] == "--help" or list[at] == "-h" then io.stdout:write(HELP):flush() end
     local seed = value_of(list, at, "--seed")
     if seed then core.defaults.test_seed = math.tointeger(tonumber(seed)) end
     if taken == 0 then rest[#rest + 1], taken = list[at], 1 end

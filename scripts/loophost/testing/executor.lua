@@ -174,9 +174,11 @@ local function new_it(block, publish)
     file_scope = around -- for loops that are made meanwhile
     local held = { early = {}, late = {} }
     test, holding = element, held
+    local verdicts = limit.verdicts
     local status = body(element, parent)
     core.leave_loop()
-    local left = around:leave()
+    -- who was stuck has been named already
+    local left = around:leave { tasks = limit.verdicts == verdicts }
     local uncaught = around:take_uncaught(file_loops())
     file_scope = outer
     if outer then

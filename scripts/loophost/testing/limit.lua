@@ -8,7 +8,7 @@ local core = require "loophost.core"
 local failure = require "loophost.testing.failure"
 local waitgraph = require "loophost.waitgraph"
 
-local limit = {}
+local limit = { verdicts = 0 } -- so far
 
 local active -- the innermost Limit under way
 local MAX_DEADLOCKS = 3 -- in one function: whose cleanup waits for what never comes, too
@@ -31,7 +31,10 @@ end
 function Limit:__close(err)
   active = self.outer
   if active then arm(active) else core.set_limit(nil) end
-  if self.verdict then error(failure.new(self.verdict), 0) end
+  if self.verdict then
+    limit.verdicts = limit.verdicts + 1
+    error(failure.new(self.verdict), 0)
+  end
   if err == nil or not core.iserror(err, core.errors.CancelledError) then return end
   -- In the host this error goes through every pcall; it may not end all the tests.
   if not core.interrupted() then
@@ -72,12 +75,6 @@ function core.on_deadlock(err)
     self.verdict = (where and where .. ": " or "") .. tostring(err)
   end
   return core.cancel_main("deadlock") or false
-end
-
--- The verdict on the function under way, if there is one.
----@return string?
-function limit.verdict()
-  return active and active.verdict
 end
 
 -- Runs fn(...), which gets so many seconds of real time; raises a failure when it has not

@@ -71,10 +71,9 @@ function Watcher:take(changed)
     if not events or not events[1] then return any end
     for _, event in ipairs(events) do
       local number, name, is_directory = table.unpack(event)
-      if is_directory then
-        self:look_everywhere()
-        any = true
-      elseif matters(name) then
+      -- in a new directory there may be files before it is watched
+      if is_directory then self:look_everywhere() end
+      if is_directory or matters(name) then
         changed[(self.paths[number] or "?") .. "/" .. name] = true
         any = true
       end
