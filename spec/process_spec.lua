@@ -19,12 +19,14 @@ end
 local PID = math.tointeger(contents("/proc/self/stat"):match("^%d+"))
 local HOST = os.getenv("LOOPHOST") -- the specs of stock Lua have it, too
 
--- Where each descriptor of ours leads, sorted; without the pipe that tells.
+-- Where each descriptor of ours leads, sorted. The shell waits for our end of its pipe to be
+-- closed: we might still hold both ends when it begins.
 local function descriptors()
-  local list = "ls -l /proc/%d/fd | sed -n 's/.* -> //p' | sed 's/:.*//' | sort"
-  local pipe = assert(io.popen(list:format(PID)))
-  local text = pipe:read("a")
-  pipe:close()
+  local name = os.tmpname()
+  local list = "cat; ls -l /proc/%d/fd | sed -n 's/.* -> //p' | sed 's/:.*//' | sort >%s"
+  assert(io.popen(list:format(PID, name), "w")):close()
+  local text = contents(name)
+  os.remove(name)
   return text
 end
 
