@@ -245,7 +245,7 @@ describe("on a real clock", function()
   end)
 end)
 
-describe("an hour of virtual time", function()
+describe("an hour of virtual time #slow", function()
   it("costs what its callbacks cost", expect.in_task(function()
     local wakes, tasks = 0, {}
     for i = 1, 1000 do

@@ -42,6 +42,7 @@ end
 -- test's own gets them all the same.
 ---@param loop loophost.EventLoop
 function Scope:collect_errors(loop)
+  loop.errors_collected = true
   function loop.default_exception_handler(_, context)
     local lines = { tostring(context.message) }
     if context.exception ~= nil then lines[2] = tostring(context.exception) end
@@ -228,9 +229,7 @@ end
 ---@param loops loophost.EventLoop[]
 ---@return string? note several lines
 function Scope:take_uncaught(loops)
-  local count = core.unretrieved_count -- of what the host has to say; this is said here
   for _, loop in ipairs(loops) do reports.report_unretrieved_of(loop) end
-  core.unretrieved_count = count
   local uncaught = self.uncaught
   self.uncaught = {}
   if not uncaught[1] then return nil end
