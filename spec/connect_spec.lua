@@ -5,22 +5,11 @@ local lh = require "loophost"
 local support = require "spec.support"
 local raises = require("spec.expect").raises
 
-local function in_task(fn)
-  return function()
-    support.with_loop(function(loop)
-      loop:run_until_complete(function()
-        local held <close> = lh.timeout(20)
-        fn(loop)
-      end)
-    end, { clock = "monotonic" })
-  end
-end
+local function in_task(fn) return support.in_real_task(fn, { within = 20 }) end
 
 local function descriptors()
-  local n = 0
-  for _ in io.popen("ls /proc/" .. "$PPID" .. "/fd"):lines() do n = n + 1 end
   collectgarbage()
-  return n
+  return support.descriptors()
 end
 
 local function serve(address, port)

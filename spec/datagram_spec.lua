@@ -7,16 +7,7 @@ local raises = expect.raises
 
 local open = lh.create_datagram_endpoint
 
-local function in_task(fn, clock)
-  return function()
-    support.with_loop(function(loop)
-      loop:run_until_complete(function()
-        local held <close> = lh.timeout(60)
-        fn(loop)
-      end)
-    end, { clock = clock or "monotonic" })
-  end
-end
+local function in_task(fn, clock) return support.in_real_task(fn, { clock = clock }) end
 
 -- A test body fn(server, client, port): a bound endpoint, and one connected to it.
 local function connected(fn)
@@ -47,18 +38,6 @@ end
 local function nobodys_port()
   local endpoint <close> = assert(open { local_addr = { "127.0.0.1", 0 } })
   return select(2, endpoint:getsockname())
-end
-
-local function count_descriptors()
-  local n = 0
-  for fd = 0, 1023 do
-    local file = io.open("/proc/self/fdinfo/" .. fd)
-    if file then
-      n = n + 1
-      file:close()
-    end
-  end
-  return n
 end
 
 -- Sends until there is no room; how many went.
@@ -484,7 +463,7 @@ for _, way in ipairs { "connected", "unconnected" } do
 
     it("can be cancelled or time out, and the next goes on", with_full(
       function(sender, to, receiver, drain)
-        local before = count_descriptors()
+        local before = support.descriptors()
         for offset = 0, 4 do
           local first = lh.create_task(sender.sendto, sender, "first", to)
           local victim = lh.create_task(sender.sendto, sender, "victim", to)
@@ -493,7 +472,7 @@ for _, way in ipairs { "connected", "unconnected" } do
           victim:cancel()
           expect.cancelled(first)
           expect.cancelled(victim)
-          assert.equal(before, count_descriptors())
+          assert.equal(before, support.descriptors())
         end
         raises(lh.TimeoutError, lh.wait_for, function() sender:sendto("x", to) end, 0.01)
         local first = lh.create_task(sender.sendto, sender, "first", to)
@@ -514,11 +493,11 @@ for _, way in ipairs { "connected", "unconnected" } do
           data = receiver:recvfrom()
         end
         assert.equal("second", data)
-        assert.equal(before, count_descriptors())
+        assert.equal(before, support.descriptors())
       end))
 
     it("ends when the receiver goes, or the sender", with_full(function(sender, to, receiver)
-      local before = count_descriptors()
+      local before = support.descriptors()
       local tasks = {}
       for i = 1, 3 do tasks[i] = lh.create_task(sender.sendto, sender, "x", to) end
       lh.sleep(0.01)
@@ -527,17 +506,17 @@ for _, way in ipairs { "connected", "unconnected" } do
         local code = select(3, lh.await(tasks[i]))
         assert.is_true(code == "ECONNREFUSED" or code == "ENOTCONN", code)
       end
-      assert.equal(before - 1, count_descriptors())
+      assert.equal(before - 1, support.descriptors())
     end))
 
     it("ends when the sender is closed", with_full(function(sender, to)
-      local before = count_descriptors()
+      local before = support.descriptors()
       local tasks = {}
       for i = 1, 3 do tasks[i] = lh.create_task(sender.sendto, sender, "x", to) end
       lh.sleep(0.01)
       sender:close()
       for i = 1, 3 do assert.equal("ECANCELED", select(3, lh.await(tasks[i]))) end
-      assert.equal(before - 1, count_descriptors())
+      assert.equal(before - 1, support.descriptors())
     end))
 
     it("does not spin", with_full(function(sender, to, _, drain, loop)
@@ -651,7 +630,7 @@ describe("an endpoint", function()
   end)
 
   it("that nobody closes is collected with its loop", function()
-    local before = count_descriptors()
+    local before = support.descriptors()
     for _ = 1, 3 do
       support.with_loop(function(loop)
         loop:run_until_complete(function()
@@ -664,7 +643,7 @@ describe("an endpoint", function()
     end
     collectgarbage()
     collectgarbage()
-    assert.equal(before, count_descriptors())
+    assert.equal(before, support.descriptors())
   end)
 
   it("belongs to the loop that runs when it is made", function()
@@ -709,7 +688,7 @@ describe("an endpoint", function()
   end))
 
   it("leaves no descriptor behind, whatever fails", in_task(function()
-    local before = count_descriptors()
+    local before = support.descriptors()
     for _ = 1, 3 do
       local a <close> = assert(open { local_addr = { "127.0.0.1", 0 } })
       open { local_addr = { a:getsockname() } }
@@ -717,7 +696,7 @@ describe("an endpoint", function()
       open { remote_addr = { "no such name", 1 } }
       lh.rawpcall(open, { remote_addr = {} })
     end
-    assert.equal(before, count_descriptors())
+    assert.equal(before, support.descriptors())
   end))
 end)
 

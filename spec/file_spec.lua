@@ -6,16 +6,7 @@ local support = require "spec.support"
 local expect = require "spec.expect"
 local raises = expect.raises
 
-local function in_task(fn)
-  return function()
-    support.with_loop(function(loop)
-      loop:run_until_complete(function()
-        local held <close> = lh.timeout(60)
-        fn(loop)
-      end)
-    end, { clock = "monotonic" })
-  end
-end
+local in_task = support.in_real_task
 
 -- fn(path): the path of a file that holds the text, removed afterwards.
 local function with_file(text, fn)
@@ -46,18 +37,6 @@ local function content(path)
 end
 
 local function results(...) return table.pack(...) end
-
-local function count_descriptors()
-  local n = 0
-  for fd = 0, 1023 do
-    local file = io.open("/proc/self/fdinfo/" .. fd)
-    if file then
-      n = n + 1
-      file:close()
-    end
-  end
-  return n
-end
 
 -- A task that waits in fn(...) while the thread is at work.
 local function stuck(fn, ...)
@@ -427,7 +406,7 @@ describe("cancelling", function()
 
   it("an open leaves no descriptor behind, whenever it comes", with_file("text", function(path)
     lh.open_file(path):close()
-    local before = count_descriptors()
+    local before = support.descriptors()
     for turn = 0, 6 do
       local task = lh.create_task(lh.open_file, path)
       expect.turns(turn)
@@ -435,7 +414,7 @@ describe("cancelling", function()
       local ok, file = lh.rawpcall(lh.await, task)
       if ok then file:close() end
     end
-    repeat lh.sleep(0.005) until count_descriptors() == before
+    repeat lh.sleep(0.005) until support.descriptors() == before
   end))
 
   it("at every turn of a read or write leaves the position right", with_file("", function(path)
@@ -455,7 +434,7 @@ describe("cancelling", function()
   end))
 
   it("a close closes it all the same, whenever it comes", with_file("", function(path)
-    local before = count_descriptors()
+    local before = support.descriptors()
     for turn = 0, 5 do
       local file = assert(lh.open_file(path, "w"))
       file:write("text", turn)
@@ -466,7 +445,7 @@ describe("cancelling", function()
       lh.rawpcall(lh.await, task)
       if not reached then assert.is_true(file:close()) end -- it had not even begun
       assert.is_true(file:is_closed())
-      repeat lh.sleep(0.002) until count_descriptors() == before
+      repeat lh.sleep(0.002) until support.descriptors() == before
       assert.equal("text" .. turn, content(path))
     end
   end))
@@ -474,7 +453,7 @@ end)
 
 describe("closing", function()
   it("ends what is going on, also in the thread", with_pipe(function(path)
-    local before = count_descriptors()
+    local before = support.descriptors()
     local pipe = assert(lh.open_file(path, "r+"))
     local reader, waiter = stuck(pipe.read, pipe), stuck(pipe.read, pipe)
     assert.is_true(pipe:close())
@@ -482,7 +461,7 @@ describe("closing", function()
       assert.same({ n = 3, nil, "ECANCELED: the file was closed", "ECANCELED" },
         results(lh.await(task)))
     end
-    assert.equal(before, count_descriptors())
+    assert.equal(before, support.descriptors())
     raises("the file is closed", pipe.read, pipe)
     raises("the file is closed", pipe.write, pipe, "x")
     raises("the file is closed", pipe.seek, pipe)
@@ -505,18 +484,18 @@ describe("closing", function()
       file:write("text")
     end
     assert.equal("text", content(path))
-    local before = count_descriptors()
+    local before = support.descriptors()
     pcall(function()
       local file <close> = assert(lh.open_file(path, "w"))
       file:write("more")
       error "out"
     end)
     assert.equal("more", content(path))
-    assert.equal(before, count_descriptors())
+    assert.equal(before, support.descriptors())
   end))
 
   it("is done by the collector, which says where it was opened", with_file("", function(path)
-    local before = count_descriptors()
+    local before = support.descriptors()
     local file = assert(lh.open_file(path, "w")) -- here
     file:write("kept")
     file = nil -- luacheck: ignore
@@ -524,7 +503,7 @@ describe("closing", function()
     collectgarbage()
     collectgarbage()
     assert.equal("kept", content(path))
-    assert.equal(before, count_descriptors())
+    assert.equal(before, support.descriptors())
   end))
 end)
 
@@ -564,7 +543,7 @@ describe("loops", function()
     local path, pipe = os.tmpname(), nil
     os.remove(path)
     assert(os.execute("mkfifo " .. path))
-    local before = count_descriptors()
+    local before = support.descriptors()
     for turn = 0, 4 do
       support.with_loop(function(loop)
         loop:run_until_complete(function()
@@ -586,7 +565,7 @@ describe("loops", function()
       end)
     end, { clock = "monotonic" })
     os.remove(path)
-    assert.equal(before, count_descriptors())
+    assert.equal(before, support.descriptors())
   end)
 
   it("with virtual time wait for the thread", function()

@@ -5,17 +5,7 @@ local support = require "spec.support"
 local expect = require "spec.expect"
 local raises = expect.raises
 
--- A test body fn(loop), a task by the real clock.
-local function in_task(fn)
-  return function()
-    support.with_loop(function(loop)
-      loop:run_until_complete(function()
-        local held <close> = lh.timeout(60)
-        fn(loop)
-      end)
-    end, { clock = "monotonic" })
-  end
-end
+local in_task = support.in_real_task
 
 local function port_of(server)
   return select(2, server:getsockname())

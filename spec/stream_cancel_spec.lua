@@ -8,11 +8,6 @@ local TEXT = "one\ntwo three;four\n" -- what the peer says, a byte a turn
 local MUCH = ("0123456789abcdef"):rep(256 * 1024)
 
 -- How many descriptors are open, the two of the pipe itself included.
-local function descriptors()
-  local pipe <close> = io.popen("ls /proc/$PPID/fd | wc -l")
-  return pipe:read "n"
-end
-
 local function memory()
   collectgarbage()
   collectgarbage()
@@ -163,10 +158,10 @@ local function leaves_nothing(fn)
       end, "127.0.0.1", 0))
       world.port = select(2, server:getsockname())
       fn(world)
-      local fds, bytes = descriptors(), memory()
+      local fds, bytes = support.descriptors(), memory()
       fn(world)
       lh.sleep(0)
-      assert.equal(fds, descriptors())
+      assert.equal(fds, support.descriptors())
       local grown = memory() - bytes
       assert.is_true(grown < 8, ("%.1f KiB more"):format(grown))
     end)

@@ -24,16 +24,7 @@ local function connected(fn, opts)
   end
 end
 
-local function in_task(fn)
-  return function()
-    support.with_loop(function(loop)
-      loop:run_until_complete(function()
-        local held <close> = lh.timeout(20)
-        fn(loop)
-      end)
-    end, { clock = "monotonic" })
-  end
-end
+local function in_task(fn) return support.in_real_task(fn, { within = 20 }) end
 
 -- Writes more than the kernel takes; the task that does it.
 local function stuck_writer(stream, text)

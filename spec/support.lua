@@ -36,6 +36,34 @@ function support.run(fn, ...)
   end)
 end
 
+-- A test body that runs fn(loop) as a task by the real clock (or opts.clock), for real I/O; it
+-- must be over within `opts.within` seconds of the loop's time (60).
+function support.in_real_task(fn, opts)
+  opts = opts or {}
+  return function()
+    support.with_loop(function(loop)
+      loop:run_until_complete(function()
+        local held <close> = lh.timeout(opts.within or 60)
+        fn(loop)
+      end)
+    end, { clock = opts.clock or "monotonic" })
+  end
+end
+
+-- How many descriptors below 1024 this process has open. No child is asked: popen's own pipe
+-- would be counted with one end or with both.
+function support.descriptors()
+  local n = 0
+  for fd = 0, 1023 do
+    local file = io.open("/proc/self/fdinfo/" .. fd)
+    if file then
+      n = n + 1
+      file:close()
+    end
+  end
+  return n
+end
+
 -- Lets exactly `n` turns (default 1) of a loop that is not running pass.
 function support.turns(loop, n)
   for _ = 1, n or 1 do

@@ -6,16 +6,7 @@ local support = require "spec.support"
 local expect = require "spec.expect"
 local raises = expect.raises
 
-local function in_task(fn)
-  return function()
-    support.with_loop(function(loop)
-      loop:run_until_complete(function()
-        local held <close> = lh.timeout(60)
-        fn(loop)
-      end)
-    end, { clock = "monotonic" })
-  end
-end
+local in_task = support.in_real_task
 
 local function results(...) return table.pack(...) end
 

@@ -41,16 +41,7 @@ teardown(function() os.execute("rm -rf " .. folder) end)
 
 -- ---- connections ----
 
-local function in_task(fn)
-  return function()
-    support.with_loop(function(loop)
-      loop:run_until_complete(function()
-        local held <close> = lh.timeout(60)
-        fn(loop)
-      end)
-    end, { clock = "monotonic" })
-  end
-end
+local in_task = support.in_real_task
 
 local function server_options(more)
   local options = { cert = file "server.pem", key = file "server.key" }
@@ -94,9 +85,7 @@ end
 
 local function descriptors()
   collectgarbage()
-  local n = 0
-  for _ in io.popen("ls /proc/$PPID/fd"):lines() do n = n + 1 end
-  return n
+  return support.descriptors()
 end
 
 describe("a connection with TLS", function()
