@@ -38,7 +38,6 @@ struct l_watch {
     struct watch watch;
     struct l_loop *loop;
     int slot, arguments;
-    bool passive; /* of a listener */
 };
 
 /* Argument checks: a descriptor (number, Lua file, or object with fileno or getfd), a

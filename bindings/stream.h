@@ -57,11 +57,11 @@ struct l_stream {
     unsigned needs;                   /* what the channel's last -EAGAIN waits for */
     unsigned read_needs, write_needs; /* of the tasks that wait */
     enum l_descriptor_kind kind;
-    bool pollable, is_tty;
+    bool pollable;
     bool readable, writable; /* the descriptor, as far as we know: not drained, not full */
     bool end_seen;           /* an edge told of an end: a short read drains no more */
     bool busy_reading;       /* a task is in the middle of a read */
-    bool write_begun;        /* and one waits to try again a write that gave -EAGAIN */
+    bool write_begun;        /* a task waits to try a write again that gave -EAGAIN */
     bool eof, sent_eof, keep_fd;
     bool follows;   /* goes along to whatever loop uses it next */
     bool collected; /* is being closed by the collector */

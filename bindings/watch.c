@@ -58,11 +58,7 @@ static void drop_watch(lua_State *L, struct l_loop *loop, struct l_watch *watch)
     if (handle_queued(&watch->watch.handle)) handle_unlink(&watch->watch.handle);
     poller_stop(&loop->loop.poller, &watch->watch);
     l_unanchor_at(L, 1, loop, watch->slot);
-    if (watch->passive) {
-        loop->loop.listening--;
-    } else {
-        loop->loop.outstanding--;
-    }
+    loop->loop.outstanding--;
 }
 
 static struct l_watch *find_watch(struct l_loop *loop, int fd, enum poll_direction direction) {
@@ -93,12 +89,7 @@ static int add_watch(lua_State *L, enum poll_direction direction, const char *ev
         l_unanchor_at(L, 1, loop, watch->slot);
         return luaL_argerror(L, 2, lua_pushfstring(L, "%s (descriptor %d)", strerror(-result), fd));
     }
-    watch->passive = l_test(L, loop->rt, 2, L_LISTENER) != NULL;
-    if (watch->passive) { /* virtual time does not wait for connections from outside */
-        loop->loop.listening++;
-    } else {
-        loop->loop.outstanding++;
-    }
+    loop->loop.outstanding++;
     if (loop->loop.trace.on) {
         trace_add(&loop->loop.trace, loop_now(&loop->loop), event, "fd=%d", fd);
     }
