@@ -10,10 +10,11 @@ local function is_name(text)
     and not text:find("..", 1, true)
 end
 
--- The name by which a worker finds the C function, "os.execute".
+-- The name by which a worker finds the C function, "os.execute". A __pairs is not asked: one that
+-- requires what it lists, as ours, would add to package.loaded while we traverse it.
 local function name_of(fn)
-  for module, value in pairs(package.loaded) do
-    for name, member in pairs(type(value) == "table" and value or {}) do
+  for module, value in next, package.loaded do
+    for name, member in next, type(value) == "table" and value or {} do
       if rawequal(member, fn) and type(name) == "string" then
         return module == "_G" and name or module .. "." .. name
       end
@@ -40,7 +41,10 @@ local function code_of_function(fn, level)
 end
 
 local function code_of(what, level)
-  if type(what) == "function" then return code_of_function(what, level + 1) end
+  if type(what) == "function" then
+    local kind, text = code_of_function(what, level + 1) -- no tail call: levels are counted
+    return kind, text
+  end
   argument.text(what, 1, "to_thread", level + 1)
   local chunk, message = load(what, what, "t")
   if chunk then return "text", what end
