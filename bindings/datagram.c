@@ -6,6 +6,7 @@
  * end.  A task keeps its place until it has run; only the first is ever woken, and whoever
  * is done with the socket wakes the next. */
 #include "bindings/address.h"
+#include "bindings/inventory.h"
 #include "bindings/open.h"
 #include "bindings/result.h"
 #include "bindings/stream.h"
@@ -387,6 +388,7 @@ static void close_endpoint(lua_State *L, struct l_datagram *self) {
     self->fd = -1;
     close(fd);
     l_descriptor_freed(self->rt);
+    l_inventory_remove(L, self->rt, self);
     wake_everybody(L, self, &self->receiving);
     wake_everybody(L, self, &self->sending);
 }
@@ -513,7 +515,10 @@ static int datagram_open(lua_State *L) {
                               .broadcast = lua_toboolean(L, BROADCAST)};
     struct l_datagram *self = new_endpoint(L, l_runtime(L), family, OPENED_AT);
     int error = open_socket(self, &options);
-    if (error == 0) return 1;
+    if (error == 0) {
+        l_inventory_add(L, self->rt, "datagram endpoint", OPENED_AT);
+        return 1;
+    }
     close_endpoint(L, self);
     return l_push_errno(L, error);
 }

@@ -1,6 +1,7 @@
 /* file.c -- a file's life, its line of tasks and its job. */
 #include "bindings/file.h"
 
+#include "bindings/inventory.h"
 #include "bindings/open.h"
 #include "bindings/result.h"
 
@@ -169,7 +170,10 @@ static int opened(lua_State *L, int status, lua_KContext context) {
         if (!l_job_under_way(&file->job) && file->fd >= 0) close_now(file);
     }
     l_task_resumed(L, file->job.rt);
-    if (file->error == 0) return 1;
+    if (file->error == 0) {
+        l_inventory_add(L, file->job.rt, "file", 3);
+        return 1;
+    }
     int error = file->error;
     l_push_errno(L, error);
     lua_pushfstring(L, "%s: %s", lua_tostring(L, -2), lua_tostring(L, 1));
@@ -209,6 +213,7 @@ static int file_open(lua_State *L) {
 /* Whoever uses the file, or waits for it, finds it closed. */
 static void begin_closing(lua_State *L, struct l_file *file) {
     file->closing = true;
+    l_inventory_remove(L, file->job.rt, file);
     if (l_job_under_way(&file->job)) {
         if (file->wake_fd >= 0) eventfd_write(file->wake_fd, 1);
         l_job_abandon(L, &file->job);

@@ -5,6 +5,7 @@
 #include "bindings/handle.h"
 #include "bindings/stream.h"
 #include "bindings/task.h"
+#include "bindings/worker.h"
 
 #include <string.h>
 
@@ -64,14 +65,14 @@ static int place_of(lua_State *L) {
 
 /* ---- the list ---- */
 
-enum { ENTRY_OBJECT = 1, ENTRY_KIND, ENTRY_PLACE };
+enum { ENTRY_OBJECT = 1, ENTRY_KIND, ENTRY_PLACE, ENTRY_NUMBER };
 
 void l_inventory_list(lua_State *L, struct l_runtime *rt, const char *kind, int place) {
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     if (place != 0) place = lua_absindex(L, place);
     int object = lua_gettop(L);
     l_pushshared(L, rt, L_SHARED_LISTED);
-    lua_createtable(L, 3, 0);
+    lua_createtable(L, 4, 0);
     lua_pushvalue(L, object);
     lua_rawseti(L, -2, ENTRY_OBJECT);
     lua_pushstring(L, kind);
@@ -82,6 +83,8 @@ void l_inventory_list(lua_State *L, struct l_runtime *rt, const char *kind, int 
         push_place(L, rt);
     }
     lua_rawseti(L, -2, ENTRY_PLACE);
+    lua_pushinteger(L, ++rt->listed);
+    lua_rawseti(L, -2, ENTRY_NUMBER);
     lua_rawsetp(L, -2, lua_topointer(L, object));
     lua_settop(L, object);
 }
@@ -215,10 +218,10 @@ static void add_loop(lua_State *L, struct l_runtime *rt, int loop_index, int lis
     lua_settop(L, anchors - 1);
 }
 
-/* A standard stream. */
+/* A child's pipe that was read to its end: it goes with the process object. */
 static bool is_excused(lua_State *L, struct l_runtime *rt, int index) {
     const struct l_stream *stream = l_test(L, rt, index, L_STREAM);
-    return stream != NULL && stream->keep_fd;
+    return stream != NULL && stream->quiet && stream->eof;
 }
 
 static void add_listed(lua_State *L, struct l_runtime *rt, int list) {
@@ -235,6 +238,8 @@ static void add_listed(lua_State *L, struct l_runtime *rt, int list) {
             set_field(L, from + 1, "kind");
             lua_rawgeti(L, from, ENTRY_PLACE);
             set_field(L, from + 1, "place");
+            lua_rawgeti(L, from, ENTRY_NUMBER);
+            set_field(L, from + 1, "number");
             lua_rawseti(L, list, luaL_len(L, list) + 1);
         }
         lua_settop(L, from - 1);
@@ -242,8 +247,34 @@ static void add_listed(lua_State *L, struct l_runtime *rt, int list) {
     lua_settop(L, listed - 1);
 }
 
-/* inventory() -> list of { kind, object, detail, loop, fd, signal, place }: of all loops, and
- * what is listed */
+/* Whether a thread is at work on a call that nobody waits for any more. */
+static bool is_abandoned(const struct l_worker *worker) {
+    if (!l_job_under_way(&worker->job) || worker->job.waiter != NULL) return false;
+    struct threadpool *pool = worker->rt->pools[L_POOL_WORKERS];
+    return pool != NULL && threadpool_state(pool, &worker->job.job) != THREADPOOL_DONE;
+}
+
+static void add_calls(lua_State *L, struct l_runtime *rt, int list) {
+    for (struct l_worker *worker = rt->workers; worker != NULL; worker = worker->next) {
+        if (!is_abandoned(worker)) continue;
+        lua_createtable(L, 0, 4);
+        int entry = lua_gettop(L);
+        lua_pushlightuserdata(L, worker);
+        set_field(L, entry, "object");
+        lua_pushliteral(L, "call in a thread");
+        set_field(L, entry, "kind");
+        lua_pushinteger(L, worker->calls);
+        set_field(L, entry, "number");
+        if (worker->job.loop != NULL) {
+            l_loop_push(L, worker->job.loop);
+            set_field(L, entry, "loop");
+        }
+        lua_rawseti(L, list, luaL_len(L, list) + 1);
+    }
+}
+
+/* inventory() -> list of { kind, object, detail, loop, fd, signal, place, number }: of all
+ * loops, what is listed, in no order but with its number, and what threads do for nobody */
 static int inventory(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
     lua_settop(L, 0);
@@ -255,6 +286,7 @@ static int inventory(lua_State *L) {
         lua_settop(L, 3);
     }
     add_listed(L, rt, 1);
+    add_calls(L, rt, 1);
     lua_settop(L, 1);
     return 1;
 }

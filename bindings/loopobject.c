@@ -5,6 +5,7 @@
  * method call on a plain loop is two table look-ups, and what a loop overrides can be
  * read off by comparing its methods with the base's. */
 #include "bindings/handle.h"
+#include "bindings/inventory.h"
 #include "bindings/job.h"
 #include "bindings/main_task.h"
 #include "bindings/overrides.h"
@@ -63,6 +64,7 @@ static int new_loop(lua_State *L) {
     if (result < 0) return luaL_error(L, "cannot make an event loop: %s", strerror(-result));
     loop->closed = false;
     l_overrides_refresh(L, 2, loop);
+    l_inventory_add(L, rt, "event loop", 0);
     return 1;
 }
 
@@ -105,6 +107,7 @@ static void close_loop(lua_State *L, struct l_loop *loop) {
     loop_close(&loop->loop);
     l_main_loop_closed(loop->rt, loop);
     l_job_loop_closed(L, loop);
+    l_inventory_remove(L, loop->rt, loop);
 }
 
 static int l_loop_close(lua_State *L) {

@@ -206,6 +206,8 @@ static void read_settings(lua_State *L, struct order *order) {
     }
 }
 
+enum { PLACE_ARGUMENT = 4 }; /* of process_start */
+
 /* Makes a pipe: the child's end goes to `ends`, ours becomes a stream, the user value. */
 static int make_pipe(lua_State *L, struct l_process *process, int self, int which, int limit) {
     int fds[2];
@@ -218,6 +220,7 @@ static int make_pipe(lua_State *L, struct l_process *process, int self, int whic
                                                 L_DESCRIPTOR_ANY, (size_t)limit, 0);
     stream->quiet = true;
     l_inventory_remove(L, process->rt, stream);
+    l_inventory_add(L, process->rt, "pipe of a child process", PLACE_ARGUMENT);
     if (which == 0) stream->channel = &pipe_channel;
     lua_setiuservalue(L, self, PROCESS_STREAMS + which);
     lua_pop(L, 1);

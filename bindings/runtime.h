@@ -94,6 +94,7 @@ struct l_runtime {
     struct l_loop *interrupt_loop; /* where `interrupt` was sent */
     bool leaving;                  /* the main task wants to go on outside of its loop */
     bool tracking;                 /* of what scripts make: see inventory.h */
+    lua_Integer listed;            /* so far: the order of what is listed there */
 };
 
 /* The runtime of the running C function. */

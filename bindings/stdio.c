@@ -9,6 +9,7 @@
  *
  * Bytes that the C library has in its buffers come first: io.write and lh.stdout keep their
  * order, and so do io.read and lh.stdin, in this order. */
+#include "bindings/inventory.h"
 #include "bindings/open.h"
 #include "bindings/stream.h"
 
@@ -211,6 +212,7 @@ static int open_standard(lua_State *L) {
     stream->channel = channel;
     stream->channel_state = (void *)(intptr_t)number; /* NOLINT(performance-no-int-to-ptr) */
     stream->quiet = stream->follows = true;
+    l_inventory_remove(L, rt, stream); /* it is everybody's, and stays open */
     return 1;
 }
 

@@ -150,7 +150,7 @@ void l_stream_close(lua_State *L, struct l_stream *stream) {
     if (stream->channel->close != NULL) stream->channel->close(stream);
     stop_watch(stream);
     stream->fd = -1;
-    if (!stream->keep_fd) close(fd);
+    close(fd);
     l_descriptor_freed(stream->rt);
     l_inventory_remove(L, stream->rt, stream);
     if (stream->loop == NULL || stream->loop->closed) { /* it has forgotten its tasks */
@@ -174,7 +174,7 @@ static int stream_close(lua_State *L) {
 static int stream_gc(lua_State *L) {
     struct l_stream *stream = l_stream_check(L, 1);
     if (stream->fd < 0) return 0;
-    if (!stream->keep_fd && !stream->quiet) {
+    if (!stream->quiet) {
         lua_getiuservalue(L, 1, L_STREAM_PLACE);
         lua_warning(L, "loophost: a stream was collected without being closed; opened at ", 1);
         lua_warning(L, lua_isstring(L, -1) ? lua_tostring(L, -1) : "?", 0);

@@ -62,7 +62,7 @@ struct l_stream {
     bool end_seen;           /* an edge told of an end: a short read drains no more */
     bool busy_reading;       /* a task is in the middle of a read */
     bool write_begun;        /* a task waits to try a write again that gave -EAGAIN */
-    bool eof, sent_eof, keep_fd;
+    bool eof, sent_eof;
     bool follows;   /* goes along to whatever loop uses it next */
     bool collected; /* is being closed by the collector */
     bool quiet;     /* collected while open it says nothing: somebody else answers for it */

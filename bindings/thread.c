@@ -1,6 +1,7 @@
 /* thread.c -- to_thread: the task waits, the worker runs.  What may be given to it is the
  * Lua half's to say (scripts/loophost/thread.lua). */
 #include "bindings/error.h"
+#include "bindings/inventory.h"
 #include "bindings/open.h"
 #include "bindings/copy.h"
 #include "bindings/worker.h"
@@ -58,6 +59,9 @@ static int to_worker(lua_State *L) {
     luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
     struct l_task *task = l_task_may_wait(L, rt, "to_thread", NULL);
     struct l_worker *worker = l_worker_take(L, rt);
+    lua_pushlightuserdata(L, worker);
+    l_inventory_place(L, rt);
+    lua_pop(L, 1);
     l_worker_load(L, worker, (enum l_worker_code)code, 2, 3, lua_gettop(L) - 2);
     int result = l_job_start(L, &worker->job, task, 0);
     if (result < 0) {

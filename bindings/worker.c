@@ -168,6 +168,7 @@ void l_worker_load(lua_State *L, struct l_worker *worker, enum l_worker_code cod
     }
     lua_settop(L, top);
     worker->arguments = n + 2;
+    worker->calls++;
 }
 
 int l_worker_results(lua_State *L, struct l_worker *worker) {

@@ -23,6 +23,7 @@ struct l_worker {
     struct handle_queue owner; /* the task whose call it is, by its place */
     int status;                /* of the call, whose results or error are on the stack */
     int arguments;
+    lua_Integer calls; /* so far */
 };
 
 /* A worker that nobody uses, or a new one; raises out of memory. */

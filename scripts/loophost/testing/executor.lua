@@ -40,6 +40,7 @@ local function loop_for(clock)
   if loop == nil or loop:is_closed() then
     loop = eventloop.EventLoop { clock = clock }
     loops[clock] = loop
+    scope.excuse(loop)
     if file_scope then file_scope:collect_errors(loop) end
   end
   return loop

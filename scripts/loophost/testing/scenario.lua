@@ -89,6 +89,7 @@ local function run_once(self, seed, traced)
     seed = seed ~= 0 and seed or nil,
   }
   local _ <close> = setmetatable({ loop = loop, named = named }, Closing)
+  scope.excuse(loop)
   around:collect_errors(loop)
   if traced and not opts.debug then loop.slow_callback_duration = math.huge end
   local ran, ok, err, place, is_deadlock = core.rawpcall(limit.run, self.timeout, "the test",

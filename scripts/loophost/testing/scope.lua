@@ -19,13 +19,18 @@ local scope = {}
 local TURNS, SETTLE_SECONDS = 50, 0.02 -- the moment: so many turns, and as long in real time
 
 ---@class loophost.testing.Scope
----@field before table<any, true> what was there
+---@field before table<any, integer|true> what was there
 ---@field was_tracking boolean
 ---@field uncaught string[] what the loops have reported
 local Scope = { __name = "loophost.testing.Scope" }
 Scope.__index = Scope
 
 local innermost -- the scope that was entered last and not left
+
+-- A thread's call has no object of its own: the worker may make another one later.
+local function identity(entry)
+  return entry.number or true
+end
 
 ---@return loophost.testing.Scope
 function scope.enter()
@@ -34,8 +39,14 @@ function scope.enter()
     outer = innermost,
   }, Scope)
   innermost = self
-  for _, entry in ipairs(core.inventory()) do self.before[entry.object] = true end
+  for _, entry in ipairs(core.inventory()) do self.before[entry.object] = identity(entry) end
   return self
+end
+
+-- The loop is not the test's to close.
+---@param loop loophost.EventLoop
+function scope.excuse(loop)
+  core.unlist_object(loop)
 end
 
 -- Has the loop's errors that nobody catches collected instead of printed; a handler of the
@@ -83,14 +94,33 @@ local function finish(self, lines)
   end
 end
 
--- What has come since, in the order of the inventory.
-local function left_behind(self)
-  local entries = {}
-  for _, entry in ipairs(core.inventory()) do
-    if not self.before[entry.object] then entries[#entries + 1] = entry end
-  end
-  return entries
+-- Loops are closed by whoever made them; the current one may have been made by a wait.
+local function is_ours(object)
+  return object == policy.current_loop_or_nil()
 end
+
+local function earlier(first, second)
+  return first.number < second.number
+end
+
+-- What has come since: what loops have, and then what is open, in the order in which it was
+-- made.
+local function left_behind(self)
+  local entries, open = {}, {}
+  for _, entry in ipairs(core.inventory()) do
+    if self.before[entry.object] ~= identity(entry) and not is_ours(entry.object) then
+      table.insert(entry.number and open or entries, entry)
+    end
+  end
+  table.sort(open, earlier)
+  return table.move(open, 1, #open, #entries + 1, entries)
+end
+
+local VERBS = {
+  ["child process"] = "started", ["call in a thread"] = "begun", stream = "opened",
+  server = "opened", file = "opened", ["datagram endpoint"] = "opened",
+  ["pipe of a child process"] = "opened", inotify = "opened",
+}
 
 local function describe(entry)
   local text, object = entry.kind, entry.object
@@ -107,9 +137,7 @@ local function describe(entry)
     text = port and ("server at %s, port %d"):format(host, port) or ("server at %s"):format(host)
   end
   local place = entry.place or core.place_of(object)
-  local verb = entry.kind == "child process" and "started"
-    or (entry.kind == "stream" or entry.kind == "server") and "opened" or "made"
-  return place and ("%s, %s at %s"):format(text, verb, place) or text
+  return place and ("%s, %s at %s"):format(text, VERBS[entry.kind] or "made", place) or text
 end
 
 -- The loops of the entries that can be run.
@@ -179,7 +207,9 @@ local function discard(entry)
   elseif entry.kind == "child process" then
     object:close()
     methods.run_until_complete(loop, function() object:wait() end)
-  elseif entry.kind ~= "task" then
+  elseif entry.kind == "event loop" then
+    methods.close(object)
+  elseif entry.kind ~= "task" and entry.kind ~= "call in a thread" then -- that goes on
     object:close()
   end
 end
@@ -188,6 +218,16 @@ local function clean(entries)
   end_tasks(entries)
   for _, entry in ipairs(entries) do
     core.rawpcall(discard, entry) -- what has gone with its task already complains here
+    core.leave_loop() -- closing a file is a wait
+  end
+end
+
+-- What could not be undone has been told of: it is no news to the scopes around.
+local function forgive(self, entries)
+  local outer = self.outer
+  while outer do
+    for _, entry in ipairs(entries) do outer.before[entry.object] = identity(entry) end
+    outer = outer.outer
   end
 end
 
@@ -217,6 +257,7 @@ function Scope:leave(opts)
     clean(entries)
     entries = left_behind(self)
   end
+  forgive(self, entries)
   for _, loop in ipairs(loops_of(entries)) do turn(loop) end
   if not self.was_tracking then core.track(false) end
   if lines[1] then
