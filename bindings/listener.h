@@ -25,7 +25,9 @@ struct l_service {
 /* The function is called with (what, ...) of: "ended", task or nil; "starved", message,
  * code, whether it was already; "broken", message; "freed". */
 enum { L_SERVICE_LOOP = 1, L_SERVICE_FUNCTION, L_SERVICE_TELL, L_SERVICE_PLACE };
-enum { L_SERVICE_USERVALUES = L_SERVICE_PLACE };
+/* The context that was current when the service was made: the handlers begin with it, and it is
+ * that of whoever is told. */
+enum { L_SERVICE_CONTEXT = L_SERVICE_PLACE + 1, L_SERVICE_USERVALUES = L_SERVICE_CONTEXT };
 
 /* A stream whose handler is a task of its own. */
 struct l_connection {

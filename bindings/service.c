@@ -4,6 +4,8 @@
  * handler: the end of its task is a callback of the core's inside the stream itself. */
 #include "bindings/listener.h"
 
+#include "bindings/context.h"
+
 #include <limits.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,13 +20,23 @@ struct arrival {
     enum l_descriptor_kind kind;
 };
 
+/* The context of the service, which is at the index, becomes that of callbacks; the former one
+ * stands on top until both are swapped again. */
+static void enter_context(lua_State *L, const struct l_service *service, int index) {
+    lua_getiuservalue(L, index, L_SERVICE_CONTEXT);
+    l_context_swap(L, service->rt);
+}
+
 void l_service_tell(struct l_service *service, const char *what, int arguments) {
     lua_State *L = service->loop->L;
     int first = lua_gettop(L) - arguments; /* the service; what is told stands above */
+    enter_context(L, service, first);
     lua_getiuservalue(L, first, L_SERVICE_TELL);
     lua_pushstring(L, what);
     for (int i = 1; i <= arguments; i++) lua_pushvalue(L, first + i);
     l_loop_call(service->loop, arguments + 1, "Exception in a server", NULL, 0);
+    lua_settop(L, first + arguments + 1);
+    l_context_swap(L, service->rt);
     lua_settop(L, first - 1);
 }
 
@@ -127,10 +139,14 @@ void l_service_accept(struct l_service *service, int fd, enum l_descriptor_kind 
     struct arrival arrival = {.service = service, .fd = fd, .kind = kind};
     lua_State *L = service->loop->L;
     int self = lua_gettop(L);
+    enter_context(L, service, self);
     l_pushfunction(L, service->rt, serve);
     lua_pushvalue(L, self);
     lua_pushlightuserdata(L, &arrival);
     if (lua_pcall(L, 2, 0, L_FRAME_HANDLER) != LUA_OK) give_up(L, &arrival);
+    lua_settop(L, self + 1);
+    l_context_swap(L, service->rt);
+    lua_settop(L, self);
 }
 
 /* ---- when descriptors have run out ---- */
@@ -179,6 +195,11 @@ static int service_new(lua_State *L) {
     service->batch = batch < INT_MAX ? (int)batch : INT_MAX;
     handle_init(&service->freed, wake);
     lua_insert(L, 1);
+    l_context_push(L, rt);
+    if (lua_isnil(L, -1)) { /* none was ever set */
+        lua_pop(L, 1);
+        lua_pushboolean(L, 0);
+    }
     for (int i = L_SERVICE_USERVALUES; i >= 1; i--) lua_setiuservalue(L, 1, i);
     return 1;
 }

@@ -227,3 +227,66 @@ describe("the context of a callback", function()
     assert.equal("callback", seen)
   end))
 end)
+
+describe("the context of a server's handlers", function()
+  -- Serves n connections, one after the other; what `var` is in each handler, before it is
+  -- set there.
+  local function serve(var, n, ending)
+    local seen = {}
+    local server <close> = assert(lh.start_server(function(stream)
+      seen[#seen + 1] = var:get()
+      var:set "the handler's"
+      lh.sleep(0)
+      seen[#seen + 1] = var:get()
+      stream:close()
+      if ending == "error" then error "handler" end
+    end, "127.0.0.1", 0))
+    var:set "later"
+    for _ = 1, n do
+      local stream <close> = assert(lh.open_connection("127.0.0.1", select(2, server:getsockname())))
+      assert.is_nil(stream:read())
+    end
+    return table.concat(seen, ", ")
+  end
+
+  it("is what start_server's caller had, each its own", support.in_real_task(function()
+    local var = lh.ContextVar("var", "default")
+    var:set "at the start"
+    assert.equal("at the start, the handler's, at the start, the handler's", serve(var, 2))
+    assert.equal("later", var:get())
+  end))
+
+  it("is without a variable that was set only later", support.in_real_task(function()
+    local var = lh.ContextVar("var", "default")
+    assert.equal("default, the handler's, default, the handler's", serve(var, 2))
+  end))
+
+  it("stays inside, also when a handler fails", function()
+    local var = lh.ContextVar("var", "default")
+    support.in_real_task(function(loop)
+      local told = {}
+      loop:set_exception_handler(function() told[#told + 1] = var:get() end)
+      var:set "at the start"
+      serve(var, 2, "error")
+      assert.same({ "at the start", "at the start" }, told)
+    end)()
+    assert.equal("default", var:get())
+  end)
+
+  it("is that of the callback which made the server's task", support.on_loop(function(loop)
+    local var, seen = lh.ContextVar("var", "default"), nil
+    loop:run_until_complete(function()
+      local held <close> = lh.timeout(60)
+      local done = lh.Event()
+      loop:call_soon(function()
+        var:set "the callback's"
+        loop:create_task(function()
+          seen = serve(var, 1)
+          done:set()
+        end)
+      end)
+      done:wait()
+    end)
+    assert.equal("the callback's, the handler's", seen)
+  end, { clock = "monotonic" }))
+end)
