@@ -190,10 +190,24 @@ static void set_arg(lua_State *L, int argc, char **argv, int script) {
 /* A signal handler has no argument of its own. */
 static struct l_runtime *signalled;
 
+/* Whether there is a script's function that an error would leave. */
+static bool runs_lua(lua_State *L) {
+    lua_Debug info;
+    for (int level = 0; lua_getstack(L, level, &info); level++) {
+        lua_getinfo(L, "S", &info);
+        if (info.what[0] != 'C') return true;
+    }
+    return false;
+}
+
+/* Between two chunks, of the prompt's say, the hook waits for the next; if the task waits before
+ * that, the loop tells it. */
 static void raise_interrupt(lua_State *L, lua_Debug *info) {
     (void)info;
+    bool pending = signalled->interrupt_pending; /* or it was told already */
+    if (pending && !runs_lua(L)) return;
     lua_sethook(L, NULL, 0, 0);
-    l_main_raise(L, signalled);
+    if (pending) l_main_raise(L, signalled);
 }
 
 /* The first time the main task is cancelled: where it waits, or, if its code runs, at the

@@ -18,12 +18,14 @@ local function wait_for_line(feed)
     local line = feed()
     if line ~= false and not future:done() then future:set_result(line) end
   end
-  if not core.rawpcall(loop.add_reader, loop, 0, readable) then
+  local ok, result = core.rawpcall(loop.add_reader, loop, 0, readable)
+  if ok then
+    ok, result = core.rawpcall(core.await, future)
+  elseif not core.iserror(result, core.errors.CancelledError) then
     local line -- a regular file, say: always readable
     repeat line = feed() until line ~= false
     return line
   end
-  local ok, result = core.rawpcall(core.await, future)
   loop:remove_reader(0)
   if not ok then error(result, 0) end
   return result
