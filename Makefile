@@ -162,7 +162,7 @@ asan: deps-test                ## the tests under the address and undefined beha
 
 stress: deps-test              ## the specs with a full garbage collection at every task step
 	@$(MAKE) all BUILD=$(BUILD)/stress CFLAGS_EXTRA=-DLOOPHOST_STRESS
-	@BUILD=$(BUILD)/stress tests/run spec
+	@BUILD=$(BUILD)/stress TIMEOUT=900 tests/run spec
 
 MEMCHECK = valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
     --child-silent-after-fork=yes

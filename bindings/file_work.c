@@ -10,14 +10,17 @@
 
 /* A pipe, a tty and the like is opened non-blocking, and waited for here, so that closing the
  * file can end the wait.  0 or an errno. */
-static int wait_ready(const struct l_file *file, short events) {
+static int wait_ready(struct l_file *file, short events) {
     struct pollfd fds[] = {{.fd = file->fd, .events = events},
                            {.fd = file->wake_fd, .events = POLLIN}};
     int result;
+    threadpool_begin_wait(&file->job.job);
     do {
         result = poll(fds, 2, -1);
     } while (result < 0 && errno == EINTR);
-    if (result < 0) return errno;
+    int error = errno;
+    threadpool_end_wait(&file->job.job);
+    if (result < 0) return error;
     return fds[1].revents != 0 ? ECANCELED : 0;
 }
 

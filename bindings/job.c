@@ -9,11 +9,11 @@
 
 static const struct {
     const char *name; /* among the shared objects */
-    int limit;
+    int limit, most;  /* threads at work; with those whose files, pipes say, keep them waiting */
     int64_t patience_ns;
 } pools[L_POOL_COUNT] = {
-    [L_POOL_FILES] = {"file_pool", 4, (int64_t)60e9},
-    [L_POOL_WORKERS] = {"worker_pool", 32, (int64_t)1e9},
+    [L_POOL_FILES] = {"file_pool", 4, 256, (int64_t)60e9},
+    [L_POOL_WORKERS] = {"worker_pool", 32, 32, (int64_t)1e9},
 };
 
 /* ---- anchors ---- */
@@ -194,7 +194,7 @@ void l_job_open_pool(lua_State *L, struct l_runtime *rt, enum l_pool which) {
     l_pushfunction(L, rt, pool_gc);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
-    guard->pool = threadpool_new(pools[which].limit);
+    guard->pool = threadpool_new(pools[which].limit, pools[which].most);
     if (guard->pool == NULL) luaL_error(L, "not enough memory");
     rt->pools[which] = guard->pool;
     lua_setfield(L, -2, pools[which].name);

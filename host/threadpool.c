@@ -32,10 +32,11 @@ struct threadpool {
     struct handle_queue pending, running;
     size_t pending_count;
     int waiting; /* threads without work */
+    int parked;  /* threads whose jobs only wait */
     bool closing;
     pid_t owner;
-    int limit;
-    struct thread threads[];
+    int limit, most;
+    struct thread threads[]; /* most */
 };
 
 /* ---- time ---- */
@@ -95,9 +96,16 @@ static void *thread_main(void *arg) {
     return NULL;
 }
 
+static int count_threads(const struct threadpool *pool) {
+    int count = 0;
+    for (int i = 0; i < pool->most; i++) count += pool->threads[i].state == THREAD_LIVES;
+    return count;
+}
+
 /* A place for one more thread, after the last one there has left it. */
 static struct thread *free_place(struct threadpool *pool) {
-    for (int i = 0; i < pool->limit; i++) {
+    if (count_threads(pool) - pool->parked >= pool->limit) return NULL;
+    for (int i = 0; i < pool->most; i++) {
         struct thread *thread = &pool->threads[i];
         if (thread->state == THREAD_ENDED) { /* it needs the lock no more */
             pthread_join(thread->id, NULL);
@@ -122,10 +130,9 @@ static int start_thread(struct threadpool *pool) {
     return -result;
 }
 
-static int count_threads(const struct threadpool *pool) {
-    int count = 0;
-    for (int i = 0; i < pool->limit; i++) count += pool->threads[i].state == THREAD_LIVES;
-    return count;
+/* More jobs wait than there are threads without work. */
+static bool wants_thread(const struct threadpool *pool) {
+    return pool->pending_count > (size_t)pool->waiting;
 }
 
 /* ---- jobs ---- */
@@ -142,9 +149,11 @@ int threadpool_start(struct threadpool *pool, struct threadpool_job *job, struct
     if (!threadpool_is_ours(pool)) return -EPERM;
     pthread_mutex_lock(&pool->lock);
     job->loop = loop;
+    job->pool = pool;
     job->state = THREADPOOL_PENDING;
     handle_push(&pool->pending, &job->handle);
-    if (++pool->pending_count > (size_t)pool->waiting) result = start_thread(pool);
+    pool->pending_count++;
+    if (wants_thread(pool)) result = start_thread(pool);
     if (result < 0 && count_threads(pool) > 0) result = 0; /* it has to wait for those */
     if (result < 0) {
         remove_pending(pool, job);
@@ -153,6 +162,20 @@ int threadpool_start(struct threadpool *pool, struct threadpool_job *job, struct
     }
     pthread_mutex_unlock(&pool->lock);
     return result;
+}
+
+void threadpool_begin_wait(struct threadpool_job *job) {
+    struct threadpool *pool = job->pool;
+    pthread_mutex_lock(&pool->lock);
+    pool->parked++;
+    if (wants_thread(pool)) start_thread(pool); /* else they wait for those that there are */
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void threadpool_end_wait(struct threadpool_job *job) {
+    pthread_mutex_lock(&job->pool->lock);
+    job->pool->parked--;
+    pthread_mutex_unlock(&job->pool->lock);
 }
 
 bool threadpool_take_back(struct threadpool *pool, struct threadpool_job *job) {
@@ -216,7 +239,7 @@ bool threadpool_wait(struct threadpool *pool, struct threadpool_job *job, int64_
 void threadpool_signal(struct threadpool *pool, struct threadpool_job *job, int signal) {
     if (!threadpool_is_ours(pool)) return;
     pthread_mutex_lock(&pool->lock);
-    for (int i = 0; i < pool->limit; i++) {
+    for (int i = 0; i < pool->most; i++) {
         struct thread *thread = &pool->threads[i];
         if (thread->state == THREAD_LIVES && thread->job == job &&
             job->state == THREADPOOL_RUNNING) {
@@ -239,8 +262,8 @@ bool threadpool_is_ours(const struct threadpool *pool) {
     return pool->owner == getpid();
 }
 
-struct threadpool *threadpool_new(int limit) {
-    struct threadpool *pool = calloc(1, sizeof *pool + (size_t)limit * sizeof pool->threads[0]);
+struct threadpool *threadpool_new(int limit, int most) {
+    struct threadpool *pool = calloc(1, sizeof *pool + (size_t)most * sizeof pool->threads[0]);
     if (pool == NULL) return NULL;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
@@ -249,6 +272,7 @@ struct threadpool *threadpool_new(int limit) {
     handle_queue_init(&pool->running);
     pool->owner = getpid();
     pool->limit = limit;
+    pool->most = most;
     return pool;
 }
 
@@ -274,7 +298,7 @@ bool threadpool_close(struct threadpool *pool, int64_t patience_ns) {
     }
     pool->closing = true;
     pthread_cond_broadcast(&pool->work);
-    for (int i = 0; i < pool->limit; i++) {
+    for (int i = 0; i < pool->most; i++) {
         struct thread *thread = &pool->threads[i];
         if (thread->state == THREAD_NONE) continue;
         pthread_mutex_unlock(&pool->lock);

@@ -6,7 +6,8 @@
  * they were started; one that has not begun can be taken back.
  *
  * Threads are started when jobs wait and nobody is free, up to the limit, and end when
- * they were idle for a while.  All signals are blocked in them, so that handlers and
+ * they were idle for a while.  One whose job only waits for the kernel, for as long as that may
+ * take, can say so: then another may be started in its place.  All signals are blocked in them, so that handlers and
  * signalfds stay where they are.
  *
  * A pool belongs to one thread, which alone calls these functions; the threads themselves
@@ -18,6 +19,8 @@
 #define LOOPHOST_THREADPOOL_H
 
 #include "host/loop.h"
+
+struct threadpool;
 
 enum threadpool_state {
     THREADPOOL_IDLE,
@@ -33,13 +36,13 @@ struct threadpool_job {
     struct handle handle; /* runs on the loop; in the pool, it is the place in a queue */
     threadpool_fn *work;
     struct loop *loop;           /* NULL: nobody is told */
+    struct threadpool *pool;     /* where it was started last */
     enum threadpool_state state; /* under the pool's lock while PENDING or RUNNING */
 };
 
-struct threadpool;
-
-/* A pool of at most `limit` threads, none of them started; NULL: ENOMEM. */
-struct threadpool *threadpool_new(int limit);
+/* A pool of at most `limit` threads, `most` with those that only wait, none of them started;
+ * NULL: ENOMEM. */
+struct threadpool *threadpool_new(int limit, int most);
 
 /* Takes back what has not begun, waits until the threads have ended, and frees the pool.
  * A thread that has not ended when patience_ns are over is left alone, with the pool and
@@ -54,12 +57,17 @@ static inline void threadpool_job_init(struct threadpool_job *job, threadpool_fn
     handle_init(&job->handle, done);
     job->work = work;
     job->loop = NULL;
+    job->pool = NULL;
     job->state = THREADPOOL_IDLE;
 }
 
 /* Starts an idle job.  -errno when not even one thread could be started: EAGAIN; EPERM in
  * a forked child. */
 int threadpool_start(struct threadpool *pool, struct threadpool_job *job, struct loop *loop);
+
+/* For the thread that does the job, from its `work`: from now on it only waits; it works on. */
+void threadpool_begin_wait(struct threadpool_job *job);
+void threadpool_end_wait(struct threadpool_job *job);
 
 /* Makes a job idle that has not begun; false if it has. */
 bool threadpool_take_back(struct threadpool *pool, struct threadpool_job *job);

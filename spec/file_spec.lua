@@ -521,6 +521,61 @@ describe("the end of the program", function()
   end)
 end)
 
+describe("many files that keep their threads waiting", function()
+  -- fn(pipes, paths): as many named pipes.
+  local function with_pipes(count, fn)
+    return in_task(function()
+      local paths, pipes = {}, {}
+      local _ <close> = setmetatable({}, { __close = function()
+        for _, pipe in ipairs(pipes) do pipe:close() end
+        for _, path in ipairs(paths) do os.remove(path) end
+      end })
+      for i = 1, count do
+        paths[i] = os.tmpname()
+        os.remove(paths[i])
+      end
+      assert(os.execute("mkfifo " .. table.concat(paths, " ")))
+      for i = 1, count do pipes[i] = assert(lh.open_file(paths[i], "r+")) end
+      fn(pipes, paths)
+    end)
+  end
+
+  local function use_a_file()
+    local path = os.tmpname()
+    local _ <close> = setmetatable({}, { __close = function() os.remove(path) end })
+    local file <close> = assert(lh.open_file(path, "w+"))
+    assert.is_true(file:write("some text"))
+    assert.equal(0, file:seek("set"))
+    assert.equal("some text", file:read("a"))
+    assert.is_true(file:close())
+  end
+
+  it("let others be used, when they are read", with_pipes(40, function(pipes, paths)
+    local tasks = {}
+    for i, pipe in ipairs(pipes) do tasks[i] = lh.create_task(pipe.read, pipe) end
+    use_a_file()
+    for i, path in ipairs(paths) do
+      assert.is_false(tasks[i]:done())
+      assert(os.execute(("echo line %d > %s"):format(i, path)))
+    end
+    for i = 1, #pipes do assert.equal("line " .. i, lh.await(tasks[i])) end
+    use_a_file()
+  end))
+
+  it("let others be used, when they are written to", with_pipes(9, function(pipes, paths)
+    local tasks = {}
+    for i, pipe in ipairs(pipes) do
+      tasks[i] = lh.create_task(pipe.write, pipe, ("x"):rep(200000))
+    end
+    use_a_file()
+    for i, path in ipairs(paths) do
+      assert.is_false(tasks[i]:done())
+      assert(os.execute(("head -c 200000 < %s >/dev/null"):format(path)))
+      assert.is_true(lh.await(tasks[i]))
+    end
+  end))
+end)
+
 describe("loops", function()
   it("share a file, one after the other", function()
     local path, file = os.tmpname(), nil

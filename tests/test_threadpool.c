@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { JOBS = 2000, LIMIT = 4 };
+enum { JOBS = 2000, LIMIT = 4, MOST = 7 };
 
 /* ---- no more threads, on demand ---- */
 
@@ -37,7 +37,7 @@ static struct world {
 struct task {
     struct threadpool_job job;
     int number;
-    bool gated, worked;
+    bool gated, waits, worked;
     sigset_t mask;
 };
 
@@ -47,10 +47,12 @@ static struct task *task_of(struct threadpool_job *job) {
 
 static void work(struct threadpool_job *job) {
     struct task *task = task_of(job);
+    if (task->waits) threadpool_begin_wait(job);
     if (task->gated) {
         sem_post(&world.begun);
         while (sem_wait(&world.gate) < 0) continue;
     }
+    if (task->waits) threadpool_end_wait(job);
     pthread_sigmask(SIG_BLOCK, NULL, &task->mask);
     task->worked = true;
 }
@@ -92,7 +94,7 @@ static int set_up(void **state) {
     fail_create = 0;
     sem_init(&world.begun, 0, 0);
     sem_init(&world.gate, 0, 0);
-    world.pool = threadpool_new(LIMIT);
+    world.pool = threadpool_new(LIMIT, MOST);
     return world.pool == NULL || loop_init(&world.loop, CLOCK_KIND_MONOTONIC) < 0;
 }
 
@@ -149,8 +151,62 @@ POOL_TEST(as_many_threads_as_jobs_that_wait_but_no_more_than_the_limit) {
     run_until_done(LIMIT + 2);
 }
 
+POOL_TEST(jobs_that_only_wait_keep_no_other_from_its_turn) {
+    struct task waiting[MOST - 1], task;
+    task_init(&task, MOST - 1, false);
+    for (int i = 0; i < MOST - 1; i++) {
+        task_init(&waiting[i], i, true);
+        waiting[i].waits = true;
+        start(&waiting[i]);
+    }
+    for (int i = 0; i < MOST - 1; i++) wait_begun();
+    start(&task);
+    run_until_done(1);
+    assert_int_equal(world.order[0], MOST - 1);
+    open_gate(MOST - 1);
+    run_until_done(MOST);
+}
+
+POOL_TEST(a_job_that_begins_to_wait_lets_another_begin) {
+    struct task holding[LIMIT], waiting, task;
+    for (int i = 0; i < LIMIT - 1; i++) {
+        task_init(&holding[i], i, true);
+        start(&holding[i]);
+        wait_begun();
+    }
+    fail_create = EAGAIN; /* both jobs stand in the line of a pool that has no thread free */
+    task_init(&holding[LIMIT - 1], LIMIT - 1, true);
+    start(&holding[LIMIT - 1]);
+    task_init(&waiting, LIMIT, true);
+    waiting.waits = true;
+    start(&waiting);
+    task_init(&task, LIMIT + 1, false);
+    start(&task);
+    fail_create = 0;
+    open_gate(1); /* one of the threads takes the next, a gate lets that one go on, too ... */
+    wait_begun();
+    open_gate(1);
+    wait_begun(); /* ... and it begins to wait: now another thread is started */
+    run_until_done(3);
+    open_gate(LIMIT - 1);
+    run_until_done(LIMIT + 2);
+}
+
+POOL_TEST(there_are_never_more_threads_than_the_most) {
+    struct task tasks[MOST + 3];
+    for (int i = 0; i < MOST + 3; i++) {
+        task_init(&tasks[i], i, true);
+        tasks[i].waits = true;
+        start(&tasks[i]);
+        if (i < MOST) wait_begun();
+    }
+    assert_int_equal(threadpool_threads(world.pool), MOST);
+    open_gate(MOST + 3);
+    run_until_done(MOST + 3);
+}
+
 POOL_TEST(one_thread_does_them_in_order) {
-    struct threadpool *pool = threadpool_new(1);
+    struct threadpool *pool = threadpool_new(1, 1);
     struct task tasks[100];
     assert_non_null(pool);
     for (int i = 0; i < 100; i++) {
