@@ -129,7 +129,14 @@ static int go_on(lua_State *L, int status, lua_KContext step) {
     }
 }
 
+/* Lua 5.4.4 crashes when the stack grows inside of a metamethod __concat in the middle of a
+ * chain of concatenations (luaV_concat keeps a pointer), as coloured output of busted's has
+ * them.  A stack that need not grow is the most we can do; the collector, which shrinks
+ * stacks, respects what is reserved. */
+enum { ROOM = 4000 };
+
 static int main_body(lua_State *L) {
+    lua_checkstack(L, ROOM);
     lua_settop(L, FAILURE);
     return go_on(L, LUA_OK, RAN);
 }

@@ -39,6 +39,10 @@ setters["--test-timeout"] = function(value, complain)
   core.defaults.test_timeout = seconds
 end
 
+setters["--lua"] = function(_, complain)
+  complain "--lua: `loophost test` is itself the interpreter"
+end
+
 setters["--clock"] = function(value, complain)
   if value ~= "virtual" and value ~= "monotonic" then
     complain "--clock must be virtual or monotonic"
@@ -46,10 +50,18 @@ setters["--clock"] = function(value, complain)
   core.defaults.clock = value
 end
 
+-- Options of busted whose value is the next word, whatever that looks like.
+local WITH_VALUE = {}
+for name in ([[-p -e -o -C -f -t -m -r -Xoutput -Xhelper --pattern --exclude-pattern --output
+    --directory --config-file --coverage-config-file --tags --exclude-tags --filter --filter-out
+    --lpath --cpath --run --repeat --lang --loaders --helper]]):gmatch "%S+" do
+  WITH_VALUE[name] = true
+end
+
 -- Takes our options out of the list; whether --watch was among them.
 local function take_options(list, complain)
-  local rest, watch, at = {}, false, 1
-  while list[at] do
+  local rest, watch, at = { "--ignore-lua" }, false, 1 -- what .busted says of it
+  while list[at] and list[at] ~= "--" do
     local taken = 0
     for name, set in pairs(setters) do
       local value, words = value_of(list, at, name)
@@ -63,9 +75,13 @@ local function take_options(list, complain)
     if list[at] == "--help" or list[at] == "-h" then io.stdout:write(HELP):flush() end
     local seed = value_of(list, at, "--seed")
     if seed then core.defaults.test_seed = math.tointeger(tonumber(seed)) end
-    if taken == 0 then rest[#rest + 1], taken = list[at], 1 end
+    if taken == 0 then
+      taken = WITH_VALUE[list[at]] and 2 or 1
+      table.move(list, at, at + taken - 1, #rest + 1, rest)
+    end
     at = at + taken
   end
+  table.move(list, at, #list, #rest + 1, rest)
   for i = 1, math.max(#list, #rest) do list[i] = rest[i] end
   return watch
 end

@@ -176,7 +176,7 @@ local function new_it(block, publish)
     local held = { early = {}, late = {} }
     test, holding = element, held
     local verdicts = limit.verdicts
-    local status = body(element, parent)
+    local ok, status = core.rawpcall(body, element, parent) -- an error is busted's own
     core.leave_loop()
     -- who was stuck has been named already
     local left = around:leave { tasks = limit.verdicts == verdicts }
@@ -186,13 +186,15 @@ local function new_it(block, publish)
       for _, loop in ipairs(file_loops()) do outer:collect_errors(loop) end
     end
     test, holding = nil, nil
-    if left then report(held, status, element, parent, left) end
-    if uncaught then report(held, status, element, parent, uncaught) end
+    local verdict = ok and status
+    if left then report(held, verdict, element, parent, left) end
+    if uncaught then report(held, verdict, element, parent, uncaught) end
     flush(publish, held.early)
-    if status then
+    if verdict then
       busted.safe_publish("test", { "test", "end" }, element, parent, tostring(status))
     end
     flush(publish, held.late)
+    if not ok then error(status, 0) end
   end
 end
 
@@ -212,7 +214,10 @@ local function file_ended(element, parent)
   local uncaught = around:take_uncaught(file_loops())
   close_loops()
   for _, note in ipairs { left or uncaught, left and uncaught } do
-    busted.publish({ "error", "file" }, element, parent, ("%s: %s"):format(element.name, note), {})
+    local message = ("%s: %s"):format(element.name, note)
+    -- output handlers want the place of every error
+    local trace = { short_src = element.name, currentline = 1, traceback = "", message = message }
+    busted.publish({ "error", "file" }, element, parent, message, trace)
   end
   return nil, true
 end
