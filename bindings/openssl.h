@@ -41,6 +41,7 @@
     X(SSL_read) \
     X(SSL_write) \
     X(SSL_shutdown) \
+    X(SSL_get_shutdown) \
     X(SSL_get_error) \
     X(SSL_get_verify_result) \
     X(SSL_get0_alpn_selected) \

@@ -135,13 +135,14 @@ static ssize_t closed_write(struct l_stream *stream, const struct iovec *parts, 
 
 /* Closing is for good: the number goes to /dev/null, lest another file gets it and io.write
  * then writes there.  At the end of the program it stays what it was. */
-static void close_number(struct l_stream *stream) {
-    if (stream->collected) return;
+static bool close_number(struct l_stream *stream) {
+    if (stream->collected) return false;
     flush_before(stream);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null < 0) return;
+    if (null < 0) return false;
     dup2(null, number_of(stream));
     if (null != number_of(stream)) close(null);
+    return false;
 }
 
 static const struct l_channel own_channel = {.read = own_read,

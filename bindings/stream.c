@@ -147,11 +147,13 @@ static void stop_watch(struct l_stream *stream) {
 void l_stream_close(lua_State *L, struct l_stream *stream) {
     int fd = stream->fd;
     if (fd < 0) return;
-    if (stream->channel->close != NULL) stream->channel->close(stream);
     stop_watch(stream);
+    bool taken = stream->channel->close != NULL && stream->channel->close(stream);
     stream->fd = -1;
-    close(fd);
-    l_descriptor_freed(stream->rt);
+    if (!taken) {
+        close(fd);
+        l_descriptor_freed(stream->rt);
+    }
     l_inventory_remove(L, stream->rt, stream);
     if (stream->loop == NULL || stream->loop->closed) { /* it has forgotten its tasks */
         stream->reading = stream->writing = NULL;
@@ -171,9 +173,7 @@ static int stream_close(lua_State *L) {
     return 0;
 }
 
-static int stream_gc(lua_State *L) {
-    struct l_stream *stream = l_stream_check(L, 1);
-    if (stream->fd < 0) return 0;
+static void close_collected(lua_State *L, struct l_stream *stream) {
     if (!stream->quiet) {
         lua_getiuservalue(L, 1, L_STREAM_PLACE);
         lua_warning(L, "loophost: a stream was collected without being closed; opened at ", 1);
@@ -181,14 +181,72 @@ static int stream_gc(lua_State *L) {
     }
     stream->collected = true;
     l_stream_close(L, stream);
+}
+
+static int stream_gc(lua_State *L) {
+    struct l_stream *stream = l_stream_check(L, 1);
+    if (stream->fd >= 0) close_collected(L, stream);
+    if (stream->closing != NULL) stream->closing->stream = NULL;
+    stream->closing = NULL;
     return 0;
 }
 
-/* As asyncio's: nothing is left to wait for, as nothing is buffered. */
-static int stream_wait_closed(lua_State *L) {
-    l_stream_check(L, 1);
+/* ---- what goes on after the close ---- */
+
+void l_stream_begin_closing(struct l_stream *stream, struct l_closing *closing) {
+    closing->loop = stream->loop;
+    closing->stream = stream;
+    handle_queue_init(&closing->waiters);
+    stream->closing = closing;
+}
+
+void l_stream_end_closing(struct l_closing *closing, int error) {
+    struct l_loop *loop = closing->loop;
+    struct handle *handle;
+    if (closing->stream != NULL) {
+        closing->stream->closing = NULL;
+        closing->stream->close_error = error;
+    }
+    while ((handle = handle_pop(&closing->waiters)) != NULL) {
+        loop->loop.outstanding--;
+        if (loop->closed) continue; /* it has forgotten its tasks */
+        l_task_wake(loop->L, container_of(handle, struct l_task, timer.handle));
+    }
+}
+
+static void leave_closing(struct l_task *task) {
+    const struct l_stream *stream = task->wait_on;
+    if (!handle_queued(&task->timer.handle)) return; /* the loop was closed */
+    handle_unlink(&task->timer.handle);
+    stream->loop->loop.outstanding--;
+}
+
+static const struct l_wait closing_wait = {"a stream to be closed", leave_closing};
+
+static int push_closed(lua_State *L, const struct l_stream *stream) {
+    if (stream->close_error != 0) return l_push_errno(L, stream->close_error);
     lua_pushboolean(L, 1);
     return 1;
+}
+
+static int closed_at_last(lua_State *L, int status, lua_KContext context) {
+    (void)status, (void)context;
+    l_task_resumed(L, l_runtime(L));
+    return push_closed(L, lua_touserdata(L, 1));
+}
+
+/* As asyncio's.  A plain stream has nothing to wait for, as nothing is buffered. */
+static int stream_wait_closed(lua_State *L) {
+    struct l_stream *stream = l_stream_check(L, 1);
+    if (stream->closing == NULL) return push_closed(L, stream);
+    struct l_task *task = l_task_may_wait(L, stream->rt, "wait_closed", stream->loop);
+    if (task->future.loop != stream->loop) {
+        return luaL_error(L, "wait_closed: the stream belongs to a different loop");
+    }
+    lua_settop(L, 1);
+    handle_push(&stream->closing->waiters, &task->timer.handle);
+    stream->loop->loop.outstanding++;
+    return l_task_wait_k(L, task, &closing_wait, stream, 0, closed_at_last);
 }
 
 static int stream_fileno(lua_State *L) {

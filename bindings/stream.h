@@ -23,11 +23,19 @@ struct l_channel {
     ssize_t (*read)(struct l_stream *stream, void *buffer, size_t size);
     ssize_t (*write)(struct l_stream *stream, const struct iovec *parts, int count);
     ssize_t (*write_eof)(struct l_stream *stream);
-    /* These may be NULL: closes what is above the descriptor; pushes a failure other than
+    /* These may be NULL: closes what is above the descriptor, which is no longer watched, and
+     * says whether it takes that along and closes it later; pushes a failure other than
      * -EAGAIN and returns 3. */
-    void (*close)(struct l_stream *stream);
+    bool (*close)(struct l_stream *stream);
     int (*push_failure)(lua_State *L, struct l_stream *stream, int error);
     bool buffers; /* may have bytes although the descriptor is drained: asked in any case */
+};
+
+/* What goes on when a stream is closed whose channel has something to say still. */
+struct l_closing {
+    struct l_loop *loop;
+    struct l_stream *stream;     /* NULL once that is collected */
+    struct handle_queue waiters; /* tasks in wait_closed */
 };
 
 /* What the descriptor is: how it is written to, and what a short read or write says of it.
@@ -52,6 +60,8 @@ struct l_stream {
     struct handle_queue turns;        /* tasks that wait for another's write to end */
     char *buffer;                     /* inside the userdata that is user value L_STREAM_BUFFER */
     size_t start, end, capacity;      /* of the bytes in it that nobody has read */
+    struct l_closing *closing;        /* it is closed, and that is not over */
+    int close_error;                  /* what that came to */
     size_t limit;                     /* the longest line, or what readuntil looks through */
     int fd;                           /* -1 once closed */
     unsigned needs;                   /* what the channel's last -EAGAIN waits for */
@@ -101,6 +111,11 @@ struct l_stream *l_stream_check_open(lua_State *L, int index);
 
 /* Wakes what waits on the stream, to find it closed, and closes it.  May be repeated. */
 void l_stream_close(lua_State *L, struct l_stream *stream);
+
+/* The channel's close goes on in the background, until the channel says what it came to (0
+ * or an errno). */
+void l_stream_begin_closing(struct l_stream *stream, struct l_closing *closing);
+void l_stream_end_closing(struct l_closing *closing, int error);
 
 /* Suspends the running task until the stream is ready for what `stream->needs`; `return`
  * it. */

@@ -14,7 +14,9 @@ const char *l_tls_reason(const char *otherwise) {
 }
 
 int l_tls_push_failure(lua_State *L, const char *otherwise) {
-    return l_push_failure(L, "ESSL", l_tls_reason(otherwise));
+    const char *reason = l_tls_reason(otherwise);
+    openssl_get()->ERR_clear_error(); /* others in this thread may use OpenSSL, too */
+    return l_push_failure(L, "ESSL", reason);
 }
 
 /* The server takes the first of its own protocols that the client speaks too; with none in
@@ -48,8 +50,9 @@ static const char *field(lua_State *L, const char *name) {
 }
 
 static int failure_of_file(lua_State *L, const char *what, const char *file) {
-    return l_push_failure(L, "ESSL",
-                          lua_pushfstring(L, "%s %s: %s", what, file, l_tls_reason("unusable")));
+    const char *reason = l_tls_reason("unusable");
+    openssl_get()->ERR_clear_error();
+    return l_push_failure(L, "ESSL", lua_pushfstring(L, "%s %s: %s", what, file, reason));
 }
 
 /* Reads what the options name; 0, or the number of results of a failure. */

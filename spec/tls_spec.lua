@@ -4,65 +4,21 @@
 local lh = require "loophost"
 local support = require "spec.support"
 local raises = require("spec.expect").raises
-
--- ---- certificates ----
-
-local folder
-
-local function sh(command)
-  local ok, _, status = os.execute(("cd '%s' && (%s) >log 2>&1"):format(folder, command))
-  assert(ok, command .. " failed: " .. tostring(status))
-end
-
-local function file(name) return folder .. "/" .. name end
-
--- A certificate `name`.pem with its key `name`.key, signed by the authority.
-local function certify(name, subject, names, more)
-  sh(("openssl req -newkey rsa:2048 -nodes -keyout %s.key -out %s.csr -subj /CN=%s && " ..
-    "printf 'subjectAltName=%s' > ext && openssl x509 -req -in %s.csr -CA ca.pem -CAkey ca.key " ..
-    "-CAcreateserial -extfile ext -out %s.pem %s"):format(name, name, subject, names, name, name,
-    more or "-days 2"))
-end
+local certificates = require "spec.certificates"
+local sh, file, connected = certificates.sh, certificates.file, certificates.connected
+local serve, connect = certificates.serve, certificates.connect
+local server_options, client_options = certificates.server_options, certificates.client_options
+local in_task = support.in_real_task
 
 setup(function()
-  folder = os.tmpname()
-  os.remove(folder)
-  assert(os.execute("mkdir -m700 " .. folder))
-  sh("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority " ..
-    "-keyout ca.key -out ca.pem")
-  certify("server", "server", "DNS:localhost,IP:127.0.0.1,IP:::1")
-  certify("other", "other", "DNS:other.example")
-  certify("expired", "expired", "DNS:localhost", "-days -1")
-  certify("client", "a-client", "DNS:client")
+  certificates.make()
+  certificates.certify("other", "other", "DNS:other.example")
+  certificates.certify("expired", "expired", "DNS:localhost", "-days -1")
+  certificates.certify("client", "a-client", "DNS:client")
   sh "openssl rsa -aes128 -passout pass:secret -in server.key -out locked.key"
 end)
 
-teardown(function() os.execute("rm -rf " .. folder) end)
-
--- ---- connections ----
-
-local in_task = support.in_real_task
-
-local function server_options(more)
-  local options = { cert = file "server.pem", key = file "server.key" }
-  for name, value in pairs(more or {}) do options[name] = value end
-  return options
-end
-
-local function client_options(more)
-  local options = { cafile = file "ca.pem" }
-  for name, value in pairs(more or {}) do options[name] = value end
-  return options
-end
-
-local function serve(fn, options)
-  local server = assert(lh.start_server(fn, "127.0.0.1", 0, { ssl = server_options(options) }))
-  return server, select(2, server:getsockname())
-end
-
-local function connect(port, options, host)
-  return lh.open_connection(host or "localhost", port, { ssl = client_options(options) })
-end
+teardown(certificates.remove)
 
 local function echo(stream)
   while true do
@@ -70,17 +26,6 @@ local function echo(stream)
     if not text or not stream:write(text) then break end
   end
   stream:close()
-end
-
--- fn(client, peer): two ends of an encrypted connection.
-local function connected(fn)
-  return in_task(function(loop)
-    local accepted = loop:create_future()
-    local server <close>, port = serve(function(stream) accepted:set_result(stream) end)
-    local client <close> = assert(connect(port))
-    local peer <close> = lh.await(accepted)
-    fn(client, peer, server)
-  end)
 end
 
 local function descriptors()

@@ -41,7 +41,7 @@ end
 local function finish(checked, context, stream, message, code)
   if not stream or not checked then return stream, message, code end
   return require("loophost.tls").handshake(stream, context, checked.server_hostname,
-    checked.handshake_timeout)
+    checked)
 end
 
 -- Connects to the Unix socket. As asyncio.open_unix_connection.

@@ -21,16 +21,19 @@ local tls = {}
 ---@field alpn? string[] application protocols, the preferred one first: {"h2", "http/1.1"}
 ---@field min_version? "TLSv1.2"|"TLSv1.3" default TLSv1.2
 ---@field handshake_timeout? number seconds, default 60
+---@field shutdown_timeout? number seconds that a closed connection may still take to send
+---  what is left and to hear the peer's end, in the background; default 30
 ---@field server_side? boolean for start_tls: whether this end is the server
 
 local OPTIONS = {
   cafile = "string", capath = "string", cert = "string", key = "string", password = "string",
   server_hostname = "string", verify = "boolean", alpn = "table", min_version = "string",
-  handshake_timeout = "number", server_side = "boolean",
+  handshake_timeout = "number", shutdown_timeout = "number", server_side = "boolean",
 }
 local VERSIONS = { ["TLSv1.2"] = true, ["TLSv1.3"] = true }
 local DEFAULTS = {} -- what `true` means
-local HANDSHAKE_TIMEOUT = 60 -- seconds, as asyncio's
+local TIMEOUTS = { "handshake_timeout", "shutdown_timeout" }
+local HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 30 -- seconds, as asyncio's
 
 -- Protocols as they stand on the wire: each with its length before it.
 local function encode_protocols(list, arg, who, level)
@@ -61,8 +64,11 @@ function tls.check(opts, is_server, arg, who, level)
     fail "option 'key' needs option 'cert'"
   elseif is_server and not opts.cert then
     fail "a server needs option 'cert'"
-  elseif opts.handshake_timeout and not (opts.handshake_timeout >= 0) then -- luacheck: ignore 581
-    fail "option 'handshake_timeout' must be a number of seconds"
+  end
+  for _, name in ipairs(TIMEOUTS) do
+    if opts[name] and not (opts[name] >= 0) then -- luacheck: ignore 581
+      fail(("option '%s' must be a number of seconds"):format(name))
+    end
   end
   local checked = { options = opts }
   for name in pairs(OPTIONS) do
@@ -109,21 +115,22 @@ end
 ---@param stream loophost.Stream
 ---@param context userdata
 ---@param host? string whom a client expects
----@param seconds? number
+---@param checked table the options
 ---@return loophost.Stream? stream
 ---@return string? message
 ---@return string? code
-function tls.handshake(stream, context, host, seconds)
+function tls.handshake(stream, context, host, checked)
   local done = false
   local _guard <close> = setmetatable({}, { __close = function()
     if not done then stream:close() end
   end })
-  local attached, message, code = core.tls_attach(stream, context, host)
+  local attached, message, code = core.tls_attach(stream, context, host,
+    checked.shutdown_timeout or SHUTDOWN_TIMEOUT)
   if not attached then return nil, message, code end
   local in_time, ok
   in_time, ok, message, code = core.pcall(core.wait_for, function()
     return core.tls_handshake(stream)
-  end, seconds or HANDSHAKE_TIMEOUT)
+  end, checked.handshake_timeout or HANDSHAKE_TIMEOUT)
   if not in_time then
     if not core.iserror(ok, core.errors.TimeoutError) then error(ok, 0) end
     return nil, "ETIMEDOUT: the TLS handshake took too long", "ETIMEDOUT"
@@ -140,7 +147,7 @@ end
 ---@return fun(stream: loophost.Stream)
 function tls.serving(fn, context, checked)
   return function(stream)
-    local ok, message = tls.handshake(stream, context, nil, checked.handshake_timeout)
+    local ok, message = tls.handshake(stream, context, nil, checked)
     if ok then return fn(stream) end
     local loop = core.get_running_loop()
     if loop:get_debug() then
@@ -164,7 +171,7 @@ function tls.start(stream, opts)
   end
   local context, message, code = tls.context(checked, is_server)
   if not context then return nil, message, code end
-  return tls.handshake(stream, context, host, checked.handshake_timeout)
+  return tls.handshake(stream, context, host, checked)
 end
 
 return tls

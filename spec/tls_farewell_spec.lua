@@ -1,0 +1,236 @@
+-- What a TLS connection still does once its stream is closed: what was written, and the
+-- end, reach a peer that reads, however late; one that never does is given up.
+
+local lh = require "loophost"
+local support = require "spec.support"
+local raises = require("spec.expect").raises
+local certificates = require "spec.certificates"
+local connected, fill = certificates.connected, certificates.fill
+local connect, serve = certificates.connect, certificates.serve
+local in_task = support.in_real_task
+
+setup(certificates.make)
+teardown(certificates.remove)
+
+local TEXT = ("0123456789abcdef"):rep(100)
+
+-- All that comes, which must end as TLS ends.
+local function read_all(stream)
+  local parts = {}
+  while true do
+    local text, message = stream:read()
+    assert.is_nil(message)
+    if not text then return table.concat(parts) end
+    parts[#parts + 1] = text
+  end
+end
+
+-- The text again and again, `taken` bytes of it at least.
+local function check(text, taken)
+  assert.is_true(#text >= taken and #text < taken + 32768)
+  assert.equal(TEXT:rep(#text // #TEXT + 1):sub(1, #text), text)
+end
+
+local function with_timeout(seconds) return { shutdown_timeout = seconds } end
+
+-- The kernel has taken all that it takes, and the peer does not read.
+local function stuck(seconds, fn)
+  return connected(function(client, peer)
+    local before = support.descriptors()
+    fn(client, peer, fill(client, TEXT), before)
+  end, with_timeout(seconds))
+end
+
+describe("after the close of a TLS stream", function()
+  it("a peer that reads late gets all, and the end", stuck(1000, function(client, peer, taken)
+    client:close()
+    assert.is_true(client:is_closed())
+    assert.equal(-1, client:fileno())
+    local waiter = lh.create_task(client.wait_closed, client)
+    lh.sleep(0)
+    assert.is_false(waiter:done())
+    check(read_all(peer), taken)
+    peer:close()
+    assert.is_true(lh.await(waiter))
+    assert.is_true(client:wait_closed())
+  end))
+
+  it("the other side's peer gets it, too", connected(function(client, peer)
+    local taken = fill(peer, TEXT)
+    peer:close()
+    check(read_all(client), taken)
+    client:close()
+    assert.is_true(peer:wait_closed())
+    assert.is_true(client:wait_closed())
+  end, nil, with_timeout(1000)))
+
+  it("both may close without having read anything", connected(function(client, peer)
+    fill(client, TEXT)
+    fill(peer, TEXT)
+    client:close()
+    peer:close()
+    assert.is_true(client:wait_closed())
+    assert.is_true(peer:wait_closed())
+  end, with_timeout(1000), with_timeout(1000)))
+
+  it("a write under way ends with what the kernel had of it", connected(function(client, peer)
+    local text = TEXT:rep(40000)
+    local writer = lh.create_task(client.write, client, text)
+    peer:read(1)
+    client:close()
+    local _, _, code = lh.await(writer)
+    assert.equal("ECANCELED", code)
+    local got = read_all(peer)
+    assert.equal(text:sub(2, #got + 1), got)
+    peer:close()
+    assert.is_true(client:wait_closed())
+  end, with_timeout(1000)))
+
+  it("an end that could not be sent is sent", stuck(1000, function(client, peer, taken)
+    local ending = lh.create_task(client.write_eof, client)
+    lh.sleep(0)
+    ending:cancel()
+    lh.wait { ending }
+    assert.is_true(ending:cancelled())
+    client:close()
+    check(read_all(peer), taken)
+  end))
+
+  it("a peer that has ended keeps nobody waiting", connected(function(client, peer)
+    local before = support.descriptors()
+    peer:write "last words"
+    peer:write_eof()
+    assert.equal("last words", client:read())
+    assert.is_nil(client:read())
+    client:close()
+    assert.equal(before - 1, support.descriptors())
+    assert.is_true(client:wait_closed())
+    assert.is_nil(peer:read())
+  end, with_timeout(1000)))
+
+  it("a peer that goes on writing is reset", connected(function(client, peer)
+    client:write "enough"
+    client:close()
+    assert.equal("enough", read_all(peer))
+    local ok, _, code
+    repeat ok, _, code = peer:write(TEXT) until not ok
+    assert.truthy(code == "EPIPE" or code == "ECONNRESET", code)
+    assert.is_true(client:wait_closed())
+  end, with_timeout(1000)))
+
+  it("a peer that never reads is given up", stuck(0.05, function(client, _, _, before)
+    client:close()
+    assert.equal(before, support.descriptors())
+    local others = lh.gather(
+      function() return select(3, client:wait_closed()) end,
+      function() return select(3, client:wait_closed()) end)
+    assert.same({ "ETIMEDOUT", "ETIMEDOUT", n = 2 }, others)
+    assert.equal("ETIMEDOUT", select(3, client:wait_closed()))
+    assert.equal(before - 1, support.descriptors())
+  end))
+
+  it("a peer that reads and never ends is given up, too", connected(function(client, peer)
+    client:close()
+    assert.equal("", read_all(peer))
+    assert.equal("ETIMEDOUT", select(3, client:wait_closed()))
+  end, with_timeout(0.05)))
+
+  it("a peer that dies is noticed", stuck(1000, function(client, peer)
+    client:close()
+    local plain = peer:fileno()
+    assert.is_true(plain >= 0)
+    peer:close() -- it has read nothing: the kernel resets the connection
+    assert.is_true(client:is_closed())
+    client:wait_closed()
+  end))
+
+  it("with no time at all nothing is waited for", stuck(0, function(client, peer, _, before)
+    client:close()
+    assert.equal(before - 1, support.descriptors())
+    assert.is_true(client:wait_closed())
+    local text, message
+    repeat text, message = peer:read() until not text
+    assert.truthy(message) -- cut off
+  end))
+
+  it("wait_closed can be cancelled and begun again", stuck(1000, function(client, peer)
+    client:close()
+    for _ = 1, 3 do
+      local waiter = lh.create_task(client.wait_closed, client)
+      lh.sleep(0)
+      waiter:cancel()
+      lh.wait { waiter }
+      assert.is_true(waiter:cancelled())
+      local ok, err = lh.pcall(lh.wait_for, function() return client:wait_closed() end, 0.001)
+      assert.is_true(not ok and lh.iserror(err, lh.TimeoutError))
+    end
+    lh.create_task(read_all, peer):add_done_callback(function() peer:close() end)
+    assert.is_true(client:wait_closed())
+  end))
+
+  it("a stream that is collected takes its leave all the same", in_task(function(loop)
+    local accepted = loop:create_future()
+    local server <close>, port = serve(function(stream) accepted:set_result(stream) end)
+    local client = assert(connect(port, with_timeout(1000)))
+    local peer <close> = lh.await(accepted)
+    local taken = fill(client, TEXT)
+    client:close()
+    client = nil
+    collectgarbage()
+    collectgarbage()
+    check(read_all(peer), taken)
+    assert.is_nil(client)
+    assert.is_true(server:is_serving())
+  end))
+
+  it("the loop's close ends it", function()
+    local before = support.descriptors()
+    for _ = 1, 3 do
+      stuck(1000, function(client)
+        client:close()
+        lh.create_task(client.wait_closed, client)
+        lh.sleep(0)
+      end)()
+    end
+    collectgarbage()
+    assert.equal(before, support.descriptors())
+  end)
+
+  it("waiting for it on another loop is a mistake", function()
+    local stream, peer
+    local loop = lh.new_event_loop()
+    loop:run_until_complete(function()
+      local server <close>, port = serve(function(accepted) peer = accepted end)
+      stream = assert(connect(port, with_timeout(1000)))
+      fill(stream, TEXT)
+      stream:close()
+      assert.is_true(server:is_serving())
+    end)
+    in_task(function()
+      raises("belongs to a different loop", stream.wait_closed, stream)
+    end)()
+    loop:close()
+    assert.equal("ECANCELED", select(3, stream:wait_closed()))
+    if peer then peer:close() end
+  end)
+
+  it("an alert reaches a peer that is still sending", in_task(function()
+    local held <close>, port = serve(function(stream) stream:read() end,
+      { verify = true, cafile = certificates.file "ca.pem", min_version = "TLSv1.3" })
+    for _ = 1, 10 do
+      local client <close> = assert(connect(port))
+      local ok
+      for _ = 1, 20 do ok = client:write(TEXT) if not ok then break end end
+      local text, message = client:read()
+      assert.is_nil(text)
+      assert.truthy(message:find "certificate required", message)
+    end
+  end))
+
+  it("the option is checked", in_task(function()
+    raises("'shutdown_timeout' must be a number of seconds", lh.open_connection, "x", 1,
+      { ssl = { shutdown_timeout = -1 } })
+    raises("'shutdown_timeout' must be a number of seconds", lh.open_connection, "x", 1,
+      { ssl = { shutdown_timeout = 0 / 0 } })
+  end))
+end)
