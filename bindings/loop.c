@@ -59,28 +59,40 @@ static int callback_error(lua_State *L) {
     return 1;
 }
 
-/* error, source or nil, message, source_name -> the loop's exception handler */
+/* What is to be reported, by whom: the names are C's. */
+struct report {
+    struct l_runtime *rt;
+    const char *message, *source_name;
+};
+
+/* loop, error, source or nil, report -> the loop's exception handler.  A function without
+ * upvalues, as making one with them may fail. */
 static int report_error(lua_State *L) {
-    l_pushhook(L, l_runtime(L), "report");
+    const struct report *report = lua_touserdata(L, 4);
+    lua_settop(L, 3);
+    lua_pushstring(L, report->message);
+    lua_pushstring(L, report->source_name);
+    lua_rotate(L, 3, 2); /* in front of the source */
+    l_pushhook(L, report->rt, "report");
     lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, 0);
+    lua_call(L, 5, 0);
     return 0;
 }
 
 void l_loop_report(struct l_loop *loop, const char *message, const char *source_name, int source) {
     lua_State *L = loop->L; /* the error is on top */
     int error = lua_gettop(L);
-    l_pushfunction(L, loop->rt, report_error);
+    struct report report = {loop->rt, message, source_name};
+    lua_pushcfunction(L, report_error);
     lua_pushvalue(L, L_FRAME_LOOP);
     lua_pushvalue(L, error);
-    lua_pushstring(L, message);
-    lua_pushstring(L, source_name);
     if (source != 0) {
         lua_pushvalue(L, source);
     } else {
         lua_pushnil(L);
     }
-    if (lua_pcall(L, 5, 0, 0) != LUA_OK) {
+    lua_pushlightuserdata(L, &report);
+    if (lua_pcall(L, 4, 0, 0) != LUA_OK) {
         /* not even the report could be made: the last resort must need nothing */
         const char *text = lua_tostring(L, -1);
         fprintf(stderr, "loophost: error in error handling (%s)\n",

@@ -208,19 +208,21 @@ static void read_settings(lua_State *L, struct order *order) {
 
 enum { PLACE_ARGUMENT = 4 }; /* of process_start */
 
-/* Makes a pipe: the child's end goes to `ends`, ours becomes a stream, the user value. */
+/* Makes a pipe: the child's end goes to `ends`, ours becomes a stream, the user value.  Once the
+ * descriptors are there, nothing can fail that does not know of them. */
 static int make_pipe(lua_State *L, struct l_process *process, int self, int which, int limit) {
     int fds[2];
     int theirs = which == 0 ? 0 : 1;
+    lua_getiuservalue(L, self, PROCESS_LOOP);
+    struct l_stream *stream = l_stream_prepare(L, process->rt, sizeof *stream, L_STREAM_USERVALUES);
     if (pipe2(fds, O_CLOEXEC) < 0) return -errno;
     process->ends[which] = fds[theirs];
     fcntl(fds[1 - theirs], F_SETFL, O_NONBLOCK);
-    lua_getiuservalue(L, self, PROCESS_LOOP);
-    struct l_stream *stream = l_stream_new_kind(L, process->rt, -1, process->loop, fds[1 - theirs],
-                                                L_DESCRIPTOR_ANY, (size_t)limit, 0);
+    int result = l_stream_start(L, -1, lua_gettop(L) - 1, process->loop, fds[1 - theirs],
+                                L_DESCRIPTOR_ANY, (size_t)limit, 0);
+    if (result < 0) return result;
     stream->quiet = true;
     l_inventory_remove(L, process->rt, stream);
-    l_inventory_add(L, process->rt, "pipe of a child process", PLACE_ARGUMENT);
     if (which == 0) stream->channel = &pipe_channel;
     lua_setiuservalue(L, self, PROCESS_STREAMS + which);
     lua_pop(L, 1);

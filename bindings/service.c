@@ -140,7 +140,7 @@ void l_service_accept(struct l_service *service, int fd, enum l_descriptor_kind 
     lua_State *L = service->loop->L;
     int self = lua_gettop(L);
     enter_context(L, service, self);
-    l_pushfunction(L, service->rt, serve);
+    lua_pushcfunction(L, serve); /* which cannot fail, unlike one with upvalues */
     lua_pushvalue(L, self);
     lua_pushlightuserdata(L, &arrival);
     if (lua_pcall(L, 2, 0, L_FRAME_HANDLER) != LUA_OK) give_up(L, &arrival);

@@ -207,9 +207,15 @@ static int open_standard(lua_State *L) {
     lua_settop(L, 1);
     int index = l_loop_push_current(L, rt);
     struct l_loop *loop = l_loop_check_open(L, index);
+    struct l_stream *stream = l_stream_prepare(L, rt, sizeof *stream, L_STREAM_USERVALUES);
     int fd = open_number(number, &channel);
     if (fd < 0) return luaL_error(L, "cannot open descriptor %d: %s", number, strerror(errno));
-    struct l_stream *stream = l_stream_new(L, rt, index, loop, fd, L_STREAM_LIMIT, 0);
+    struct stat status;
+    bool is_socket = fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+    int result =
+        l_stream_start(L, -1, index, loop, fd, is_socket ? L_DESCRIPTOR_SOCKET : L_DESCRIPTOR_ANY,
+                       L_STREAM_LIMIT, 0);
+    if (result < 0) return luaL_error(L, "cannot watch descriptor %d: %s", fd, strerror(-result));
     stream->channel = channel;
     stream->channel_state = (void *)(intptr_t)number; /* NOLINT(performance-no-int-to-ptr) */
     stream->quiet = stream->follows = true;

@@ -242,8 +242,9 @@ describe("the context of a server's handlers", function()
       if ending == "error" then error "handler" end
     end, "127.0.0.1", 0))
     var:set "later"
+    local port = select(2, server:getsockname())
     for _ = 1, n do
-      local stream <close> = assert(lh.open_connection("127.0.0.1", select(2, server:getsockname())))
+      local stream <close> = assert(lh.open_connection("127.0.0.1", port))
       assert.is_nil(stream:read())
     end
     return table.concat(seen, ", ")

@@ -151,7 +151,7 @@ end
 local function leaves_nothing(fn)
   support.with_loop(function(loop)
     loop:run_until_complete(function()
-      local held <close> = lh.timeout(1000) -- much garbage, and with a full collection at every step
+      local held <close> = lh.timeout(1000) -- make stress is slow
       local world = {}
       local server <close> = assert(lh.start_server(function(stream)
         world.accepted:set_result(stream)

@@ -39,7 +39,7 @@ local function echo_server(file, opts)
   return testing.spawn_server({ HOST, file.path, tostring(port) }, opts)
 end
 
-describe("spawn_server", function()
+describe("spawn_server #child", function()
   it("waits until the program answers, and ends it with the test", function()
     local file <close> = script(ECHO)
     local server

@@ -191,7 +191,7 @@ describe("what a scenario leaves behind is named with its line:", function()
     end), "something was left behind:\n  reader of descriptor ", ", made at " .. place)
   end)
 
-  it("a child process, which is ended", function()
+  it("a child process, which is ended #child", function()
     local child
     local place = here(2)
     leaks("child process <Process", function()

@@ -82,20 +82,22 @@ local function interleave(addresses)
 end
 
 ---@class loophost.Race
----@field winner? loophost.Stream
+---@field winner loophost.Stream|false
 ---@field failures table<integer, { message: string, code: string }>
 ---@field failed integer how many have
 ---@field changed loophost.Event
+---@field over boolean nobody waits for it any more
+---@field error any what an attempt has raised
 ---@field attempts loophost.Task[]
 local Race = {}
 Race.__index = Race
 
-local function run_attempt(race, i, attempt, address)
+local function try(race, i, attempt, address)
   local stream, message, code = attempt(address)
   if not stream then
     race.failures[i] = { message = message, code = code, address = address }
     race.failed = race.failed + 1
-  elseif race.winner then
+  elseif race.winner or race.over then
     stream:close()
   else
     race.winner = stream
@@ -103,8 +105,17 @@ local function run_attempt(race, i, attempt, address)
   race.changed:set()
 end
 
+-- What raises, for want of memory say, ends the race.
+local function run_attempt(race, ...)
+  local ok, err = core.pcall(try, race, ...)
+  if ok then return end
+  race.error = err
+  race.changed:set()
+end
+
 -- Waits for the next failure or the winner; at most so many seconds, or for ever.
 function Race:wait(seconds)
+  if self.error then error(self.error, 0) end
   self.changed:clear()
   if not seconds then return self.changed:wait() end
   local timer = tasks.loop():call_later(seconds, self.changed.set, self.changed)
@@ -114,6 +125,7 @@ end
 
 -- Ends the attempts that are still under way; after an error, what has been won as well.
 function Race:__close(err)
+  self.over = true -- also for an attempt that memory did not suffice to note
   local running = {}
   for _, task in ipairs(self.attempts) do
     if not task:done() then
@@ -142,6 +154,7 @@ end
 local function race_to(addresses, delay, attempt)
   local race <close> = setmetatable({
     failures = {}, failed = 0, changed = core.Event(), attempts = {},
+    winner = false, over = false, error = false,
   }, Race)
   local loop = tasks.loop()
   for i, address in ipairs(addresses) do
