@@ -29,6 +29,7 @@ struct side {
 };
 
 struct l_datagram {
+    struct l_object object;
     struct l_runtime *rt;
     struct l_loop *loop;
     struct watch watch; /* both directions, by edges */
@@ -244,7 +245,7 @@ static int receive_again(lua_State *L, int status, lua_KContext context) {
 }
 
 static struct l_datagram *check(lua_State *L) {
-    return l_check(L, l_runtime(L), 1, L_DATAGRAM);
+    return l_check(L, 1, L_DATAGRAM);
 }
 
 static struct l_datagram *check_open(lua_State *L) {

@@ -192,6 +192,7 @@ static int file_open(lua_State *L) {
     struct l_task *task = l_task_may_wait(L, rt, "open_file", NULL);
     l_job_open_pool(L, rt, L_POOL_FILES);
     struct l_file *file = l_newobject(L, rt, L_FILE, sizeof *file, L_FILE_USERVALUES);
+    blank.object = file->object;
     *file = blank;
     file->fd = file->wake_fd = -1;
     handle_queue_init(&file->line);
@@ -257,7 +258,7 @@ static bool can_wait(lua_State *L, const struct l_runtime *rt) {
 }
 
 static int file_close(lua_State *L) {
-    struct l_file *file = l_check(L, l_runtime(L), 1, L_FILE);
+    struct l_file *file = l_check(L, 1, L_FILE);
     lua_settop(L, 1);
     if (file->fd < 0 || file->closing) {
         lua_pushboolean(L, 1);
@@ -271,7 +272,7 @@ static int file_close(lua_State *L) {
 }
 
 static int file_gc(lua_State *L) {
-    struct l_file *file = l_check(L, l_runtime(L), 1, L_FILE);
+    struct l_file *file = l_check(L, 1, L_FILE);
     bool was_open = file->fd >= 0 && !file->closing;
     file->closing = true;
     if (l_job_under_way(&file->job)) { /* the state is being closed */
@@ -290,7 +291,7 @@ static int file_gc(lua_State *L) {
 /* ---- for scripts ---- */
 
 struct l_file *l_file_check(lua_State *L) {
-    struct l_file *file = l_check(L, l_runtime(L), 1, L_FILE);
+    struct l_file *file = l_check(L, 1, L_FILE);
     if (file->fd < 0 || file->closing) luaL_argerror(L, 1, "the file is closed");
     return file;
 }
@@ -301,13 +302,13 @@ static int file_fileno(lua_State *L) {
 }
 
 static int file_is_closed(lua_State *L) {
-    struct l_file *file = l_check(L, l_runtime(L), 1, L_FILE);
+    struct l_file *file = l_check(L, 1, L_FILE);
     lua_pushboolean(L, file->closing || file->fd < 0);
     return 1;
 }
 
 static int file_tostring(lua_State *L) {
-    struct l_file *file = l_check(L, l_runtime(L), 1, L_FILE);
+    struct l_file *file = l_check(L, 1, L_FILE);
     if (file->closing || file->fd < 0) {
         lua_pushliteral(L, "file (closed)");
     } else {

@@ -27,6 +27,7 @@ enum l_file_order {
 };
 
 struct l_file {
+    struct l_object object;
     struct l_job job;
     struct handle open; /* its place among the open files */
     int fd;             /* -1: not open */

@@ -12,12 +12,8 @@
 
 /* ---- access ---- */
 
-struct l_future *l_future_test(lua_State *L, struct l_runtime *rt, int index) {
-    return l_test_either(L, rt, index, L_FUTURE, L_TASK);
-}
-
 struct l_future *l_future_check(lua_State *L, int index) {
-    struct l_future *future = l_future_test(L, l_runtime(L), index);
+    struct l_future *future = l_future_test(L, index);
     if (future == NULL) l_type_error(L, index, "Future");
     return future;
 }
@@ -247,7 +243,7 @@ static struct l_future *check_pending(lua_State *L) {
 }
 
 static void check_not_task(lua_State *L, const char *what) {
-    if (l_test(L, l_runtime(L), 1, L_TASK) != NULL) {
+    if (l_test(L, 1, L_TASK) != NULL) {
         luaL_error(L, "Task does not support %s operation", what);
     }
 }
@@ -415,7 +411,7 @@ static int future_remove_done_callback(lua_State *L) {
 static int future_tostring(lua_State *L) {
     static const char *const states[] = {"pending", "finished", "failed", "cancelled"};
     struct l_future *future = l_future_check(L, 1);
-    struct l_task *task = l_test(L, l_runtime(L), 1, L_TASK);
+    struct l_task *task = l_test(L, 1, L_TASK);
     if (task != NULL) {
         l_task_pushname(L, 1, task);
         lua_pushfstring(L, "<Task '%s' %s>", lua_tostring(L, -1), states[future->state]);

@@ -7,6 +7,7 @@
 enum l_future_state { L_PENDING, L_FINISHED, L_FAILED, L_CANCELLED };
 
 struct l_future {
+    struct l_object object;
     struct l_runtime *rt;
     struct l_loop *loop; /* NULL only for the main task before its first wait */
     enum l_future_state state;
@@ -45,7 +46,9 @@ struct l_future *l_future_new(lua_State *L, struct l_runtime *rt, int loop_index
 void l_future_init(lua_State *L, struct l_future *future, int loop_index, struct l_loop *loop);
 
 /* The future (or task) at the index, or NULL / an argument error. */
-struct l_future *l_future_test(lua_State *L, struct l_runtime *rt, int index);
+static inline struct l_future *l_future_test(lua_State *L, int index) {
+    return l_test_either(L, index, L_FUTURE, L_TASK);
+}
 struct l_future *l_future_check(lua_State *L, int index);
 
 /* Settles the future at the index with what is in its L_FUTURE_RESULT already, and

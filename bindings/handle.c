@@ -196,9 +196,8 @@ int l_loop_call_soon_with_priority(lua_State *L) {
 }
 
 static struct l_handle *check_handle(lua_State *L) {
-    struct l_runtime *rt = l_runtime(L);
-    struct l_handle *handle = l_test_either(L, rt, 1, L_TIMER_HANDLE, L_HANDLE);
-    return handle != NULL ? handle : l_check(L, rt, 1, L_HANDLE);
+    struct l_handle *handle = l_test_either(L, 1, L_TIMER_HANDLE, L_HANDLE);
+    return handle != NULL ? handle : l_check(L, 1, L_HANDLE);
 }
 
 /* Takes the handle out of its loop; the loop itself is found by its address. */
@@ -230,7 +229,7 @@ static int handle_cancelled(lua_State *L) {
 }
 
 static int timer_handle_when(lua_State *L) {
-    struct l_handle *handle = l_check(L, l_runtime(L), 1, L_TIMER_HANDLE);
+    struct l_handle *handle = l_check(L, 1, L_TIMER_HANDLE);
     lua_pushnumber(L, l_seconds(timer_deadline_ns(&handle->timer)));
     return 1;
 }

@@ -9,6 +9,7 @@ enum l_handle_kind { L_SOON, L_AT, L_PRIORITY, L_DONE_CALLBACK, L_SIGNAL };
 /* The function and its arguments are the userdata's user values, 1 to 1 + arguments; behind
  * them, if it has one, the context. */
 struct l_handle {
+    struct l_object object;
     struct l_loop *loop; /* NULL when it has run, was cancelled, or its loop was closed */
     int slot;            /* its anchor */
     int arguments;
@@ -35,6 +36,7 @@ void l_handle_call_soon(lua_State *L, struct l_handle *handle, int loop_index, s
 
 /* A reader or writer of a script: the same function again and again. */
 struct l_watch {
+    struct l_object object;
     struct watch watch;
     struct l_loop *loop;
     int slot, arguments;

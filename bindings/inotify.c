@@ -12,11 +12,12 @@
 #include <unistd.h>
 
 struct l_inotify {
+    struct l_object object;
     int fd; /* -1 once closed */
 };
 
 static struct l_inotify *check_open(lua_State *L) {
-    struct l_inotify *inotify = l_check(L, l_runtime(L), 1, L_INOTIFY);
+    struct l_inotify *inotify = l_check(L, 1, L_INOTIFY);
     luaL_argcheck(L, inotify->fd >= 0, 1, "it is closed");
     return inotify;
 }
@@ -74,7 +75,7 @@ static int inotify_fileno(lua_State *L) {
 
 /* Must not be watched any more. */
 static int inotify_close(lua_State *L) {
-    struct l_inotify *inotify = l_check(L, l_runtime(L), 1, L_INOTIFY);
+    struct l_inotify *inotify = l_check(L, 1, L_INOTIFY);
     if (inotify->fd >= 0) close(inotify->fd);
     inotify->fd = -1;
     l_inventory_remove(L, l_runtime(L), inotify);

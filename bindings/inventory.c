@@ -145,12 +145,12 @@ static void set_field(lua_State *L, int entry, const char *name) {
 static bool describe_slot(lua_State *L, struct l_runtime *rt, struct l_loop *loop, int object,
                           int entry) {
     const char *kind;
-    struct l_task *task = l_test(L, rt, object, L_TASK);
-    struct l_handle *timer = l_test(L, rt, object, L_TIMER_HANDLE);
-    struct l_handle *handle = l_test(L, rt, object, L_HANDLE);
-    struct l_watch *watch = l_test(L, rt, object, L_WATCH);
-    bool is_server = l_test(L, rt, object, L_LISTENER) != NULL;
-    bool is_child = l_test(L, rt, object, L_PROCESS) != NULL;
+    struct l_task *task = l_test(L, object, L_TASK);
+    struct l_handle *timer = l_test(L, object, L_TIMER_HANDLE);
+    struct l_handle *handle = l_test(L, object, L_HANDLE);
+    struct l_watch *watch = l_test(L, object, L_WATCH);
+    bool is_server = l_test(L, object, L_LISTENER) != NULL;
+    bool is_child = l_test(L, object, L_PROCESS) != NULL;
     if (task != NULL) {
         if (task == rt->main) return false;
         kind = "task";
@@ -219,8 +219,8 @@ static void add_loop(lua_State *L, struct l_runtime *rt, int loop_index, int lis
 }
 
 /* A child's pipe that was read to its end: it goes with the process object. */
-static bool is_excused(lua_State *L, struct l_runtime *rt, int index) {
-    const struct l_stream *stream = l_test(L, rt, index, L_STREAM);
+static bool is_excused(lua_State *L, int index) {
+    const struct l_stream *stream = l_test(L, index, L_STREAM);
     return stream != NULL && stream->quiet && stream->eof;
 }
 
@@ -232,7 +232,7 @@ static void add_listed(lua_State *L, struct l_runtime *rt, int list) {
         int from = lua_gettop(L);
         lua_createtable(L, 0, 4);
         lua_rawgeti(L, from, ENTRY_OBJECT);
-        if (!is_excused(L, rt, -1)) {
+        if (!is_excused(L, -1)) {
             set_field(L, from + 1, "object");
             lua_rawgeti(L, from, ENTRY_KIND);
             set_field(L, from + 1, "kind");

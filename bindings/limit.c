@@ -36,7 +36,7 @@ static int limit_signal(void) {
 static bool is_asked(lua_State *L, struct l_runtime *rt) {
     if (rt->running == NULL || rt->current == rt->main) return true;
     l_pushhook(L, rt, "interrupt_task");
-    bool asked = rt->current != NULL && l_test(L, rt, -1, L_TASK) == rt->current;
+    bool asked = rt->current != NULL && l_test(L, -1, L_TASK) == rt->current;
     lua_pop(L, 1);
     return asked;
 }

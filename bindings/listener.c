@@ -17,6 +17,7 @@
 enum { L_LISTENER_SERVICE = 1, L_LISTENER_USERVALUES = L_LISTENER_SERVICE };
 
 struct l_listener {
+    struct l_object object;
     struct l_runtime *rt;
     struct l_service *service; /* user value L_LISTENER_SERVICE; NULL before the start */
     struct watch watch;        /* stopped while it pauses */
@@ -102,7 +103,7 @@ static void listener_ready(struct handle *handle) {
 /* ---- listening ---- */
 
 static struct l_listener *check_listener(lua_State *L) {
-    return l_check(L, l_runtime(L), 1, L_LISTENER);
+    return l_check(L, 1, L_LISTENER);
 }
 
 /* A new listener without a socket, on top. */

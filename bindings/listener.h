@@ -12,6 +12,7 @@
 #include "bindings/stream.h"
 
 struct l_service {
+    struct l_object object;
     struct l_runtime *rt;
     struct l_loop *loop;
     struct handle freed; /* in rt->starved, while there are no descriptors left */

@@ -13,22 +13,6 @@
 
 /* ---- finding a loop ---- */
 
-struct l_loop *l_loop_test(lua_State *L, int index) {
-    struct l_loop *loop = lua_touserdata(L, index);
-    const struct l_runtime *rt = l_runtime(L);
-    if (loop == NULL || loop == rt->running) return loop;
-    if (!lua_getmetatable(L, index)) return NULL;
-    bool is_loop = lua_rawgetp(L, -1, rt) == LUA_TBOOLEAN;
-    lua_pop(L, 2);
-    return is_loop ? loop : NULL;
-}
-
-struct l_loop *l_loop_check(lua_State *L, int index) {
-    struct l_loop *loop = l_loop_test(L, index);
-    if (loop == NULL) l_type_error(L, index, "EventLoop");
-    return loop;
-}
-
 struct l_loop *l_loop_check_open(lua_State *L, int index) {
     struct l_loop *loop = l_loop_check(L, index);
     if (loop->closed) luaL_error(L, "Event loop is closed");
@@ -132,7 +116,7 @@ void l_loop_push_future(lua_State *L, int loop_index, struct l_loop *loop) {
         lua_getfield(L, loop_index, "create_future");
         lua_pushvalue(L, loop_index);
         lua_call(L, 1, 1);
-        if (l_future_test(L, loop->rt, -1) == NULL) {
+        if (l_future_test(L, -1) == NULL) {
             luaL_error(L, "create_future() must return a Future");
         }
     } else {
@@ -284,7 +268,7 @@ int l_loop_run_until_complete(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     luaL_checkany(L, 2);
     check_may_run(L, loop);
-    bool is_new = l_future_test(L, rt, 2) == NULL;
+    bool is_new = l_future_test(L, 2) == NULL;
     l_overrides_refresh(L, 1, loop);
     l_pushhook(L, rt, "ensure_future");
     lua_insert(L, 2);

@@ -30,6 +30,7 @@ enum l_override {
 struct l_resolver;
 
 struct l_loop {
+    struct l_object object;
     struct loop loop;
     struct l_runtime *rt;
     lua_State *L;       /* where the loop runs, while it runs */
@@ -62,9 +63,13 @@ void l_loop_open(lua_State *L, struct l_runtime *rt);
 
 /* The loop at the index; an argument error if it is none, or l_loop_open_check's
  * "Event loop is closed" as well. */
-struct l_loop *l_loop_check(lua_State *L, int index);
+static inline struct l_loop *l_loop_check(lua_State *L, int index) {
+    return l_check(L, index, L_LOOP);
+}
 struct l_loop *l_loop_check_open(lua_State *L, int index);
-struct l_loop *l_loop_test(lua_State *L, int index);
+static inline struct l_loop *l_loop_test(lua_State *L, int index) {
+    return l_test(L, index, L_LOOP);
+}
 
 /* Keeps the object on top alive while the loop can reach it, in a slot; leaves it on
  * the stack.  May raise out of memory, having done nothing. */

@@ -28,6 +28,7 @@ static int new_loop(lua_State *L) {
     lua_settop(L, 1);
     struct l_loop *loop = lua_newuserdatauv(L, sizeof *loop, L_LOOP_USERVALUES);
     memset(loop, 0, sizeof *loop);
+    loop->object.kind = &l_kinds[L_LOOP];
     loop->closed = true; /* until it is open */
     loop->rt = rt;
     l_loop_init_until(loop);
@@ -42,8 +43,6 @@ static int new_loop(lua_State *L) {
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_setfield(L, -2, "__newindex");
-    lua_pushboolean(L, 1);
-    lua_rawsetp(L, -2, rt);
     lua_pushliteral(L, "loophost.EventLoop");
     lua_setfield(L, -2, "__name");
     l_pushhook(L, rt, "loop_gc");
@@ -72,12 +71,12 @@ static int new_loop(lua_State *L) {
 static void forget_all(lua_State *L, int anchors, struct l_loop *loop) {
     for (int slot = 1; slot <= loop->slots; slot++) {
         if (lua_rawgeti(L, anchors, slot) == LUA_TUSERDATA) {
-            struct l_task *task = l_test(L, loop->rt, -1, L_TASK);
-            struct l_process *process = l_test(L, loop->rt, -1, L_PROCESS);
-            struct l_handle *handle = l_test(L, loop->rt, -1, L_HANDLE);
-            if (handle == NULL) handle = l_test(L, loop->rt, -1, L_TIMER_HANDLE);
+            struct l_task *task = l_test(L, -1, L_TASK);
+            struct l_process *process = l_test(L, -1, L_PROCESS);
+            struct l_handle *handle = l_test(L, -1, L_HANDLE);
+            if (handle == NULL) handle = l_test(L, -1, L_TIMER_HANDLE);
             if (task != NULL) l_task_detach(task);
-            l_timeout_forget(L, -1, loop->rt);
+            l_timeout_forget(L, -1);
             if (process != NULL) l_process_abandon(L, process);
             if (handle != NULL) handle->loop = NULL;
         }
@@ -282,7 +281,7 @@ static int all_tasks(lua_State *L) {
     lua_getiuservalue(L, 1, L_LOOP_ANCHORS);
     lua_createtable(L, (int)loop->tasks, 0);
     for (int slot = 1; slot <= loop->slots; slot++) {
-        if (lua_rawgeti(L, 2, slot) == LUA_TUSERDATA && l_test(L, loop->rt, -1, L_TASK) != NULL) {
+        if (lua_rawgeti(L, 2, slot) == LUA_TUSERDATA && l_test(L, -1, L_TASK) != NULL) {
             lua_rawseti(L, 3, ++n);
         } else {
             lua_pop(L, 1);
@@ -345,6 +344,7 @@ void l_loop_open(lua_State *L, struct l_runtime *rt) {
                                      {"get_running_loop", get_running_loop},
                                      {"running_loop", running_loop},
                                      {NULL, NULL}};
+    rt->type_names[L_LOOP] = "EventLoop";
     l_pushshared(L, rt, L_SHARED_METHODS);
     l_setfuncs(L, rt, methods);
     l_pushshared(L, rt, L_SHARED_HOOKS);

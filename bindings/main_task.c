@@ -74,7 +74,7 @@ static void interrupt(struct handle *handle) {
     }
     lua_pushcfunction(L, cancel_main);
     l_pushhook(L, rt, "interrupt_task"); /* lh.run's, if the script has called that */
-    if (l_test(L, rt, -1, L_TASK) == NULL) {
+    if (l_test(L, -1, L_TASK) == NULL) {
         lua_pop(L, 1);
         if (rt->main == NULL || rt->main->future.loop != loop) {
             lua_settop(L, top);

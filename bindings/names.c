@@ -20,6 +20,7 @@ struct l_resolver {
 
 /* What a task waits for; on its stack. */
 struct l_query {
+    struct l_object object;
     struct query *query;
     struct l_loop *loop;
     struct l_task *waiting;

@@ -116,7 +116,7 @@ static void complete_core(lua_State *L, struct l_runtime *rt) {
 
 static struct l_runtime *open_library(lua_State *L) {
     struct l_runtime *rt = l_runtime_open(L);
-    if (rt->metatables[L_TASK] != NULL) return rt;
+    if (rt->type_names[L_TASK] != NULL) return rt;
     open_bindings(L, rt);
     preload_scripts(L, rt);
     complete_core(L, rt);

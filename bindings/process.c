@@ -22,6 +22,7 @@
 enum { STATUS_LOST = 255 }; /* asyncio's word for it */
 
 struct l_process {
+    struct l_object object;
     struct l_runtime *rt;
     struct l_loop *loop;
     struct child child;
@@ -41,7 +42,7 @@ enum {
 };
 
 static struct l_process *check_process(lua_State *L) {
-    return l_check(L, l_runtime(L), 1, L_PROCESS);
+    return l_check(L, 1, L_PROCESS);
 }
 
 /* ---- the pipe to the child's stdin ---- */
@@ -272,7 +273,7 @@ static int prepare_stream(lua_State *L, struct l_process *process, int self, str
     const char *word = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
     if (word == NULL) {
         *fd = l_checkfd(L, lua_gettop(L));
-        if (l_test(L, process->rt, -1, L_STREAM) != NULL) {
+        if (l_test(L, -1, L_STREAM) != NULL) {
             result = *fd =
                 blocking_descriptor(*fd, which, &process->ends[which], &order->unblocked[which]);
         }

@@ -14,6 +14,7 @@
 #include <math.h>
 
 struct l_queue {
+    struct l_object object;
     struct l_waitq getters, putters, joiners;
     enum l_type type;
     bool shut_down;
@@ -31,18 +32,9 @@ enum { FIRST_CAPACITY = 4, KEPT_CAPACITY = 1024 };
 enum { HEAP_DEPTH = 64, MAX_NESTING = 400 };
 
 static struct l_queue *check_queue(lua_State *L) {
-    const struct l_runtime *rt = l_runtime(L);
-    struct l_queue *queue = lua_touserdata(L, 1);
-    if (queue != NULL && lua_getmetatable(L, 1)) {
-        const void *metatable = lua_topointer(L, -1);
-        lua_pop(L, 1);
-        if (metatable == rt->metatables[L_QUEUE] || metatable == rt->metatables[L_LIFO_QUEUE] ||
-            metatable == rt->metatables[L_PRIORITY_QUEUE]) {
-            return queue;
-        }
-    }
-    l_type_error(L, 1, "Queue");
-    return NULL;
+    struct l_queue *queue = l_test_either(L, 1, L_QUEUE, L_PRIORITY_QUEUE);
+    if (queue == NULL) queue = l_test(L, 1, L_LIFO_QUEUE);
+    return queue != NULL ? queue : l_check(L, 1, L_QUEUE);
 }
 
 /* ---- the heap: positions count from 0 as Python's, slots of the table from 1 ---- */

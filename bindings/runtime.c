@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+const char l_kinds[L_TYPE_COUNT];
+
 struct l_runtime *l_runtime_open(lua_State *L) {
     static const char key; /* only its address is used */
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TUSERDATA) {
@@ -60,7 +62,6 @@ void l_newtype(lua_State *L, struct l_runtime *rt, enum l_type type, const char 
     lua_newtable(L);
     l_setfuncs(L, rt, methods);
     lua_setfield(L, -2, "__index");
-    rt->metatables[type] = lua_topointer(L, -1);
     rt->type_names[type] = name;
     lua_pushvalue(L, -1);
     rt->metatable_refs[type] = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -68,31 +69,16 @@ void l_newtype(lua_State *L, struct l_runtime *rt, enum l_type type, const char 
 
 void *l_newobject(lua_State *L, struct l_runtime *rt, enum l_type type, size_t size,
                   int uservalues) {
-    void *object = lua_newuserdatauv(L, size, uservalues);
+    struct l_object *object = lua_newuserdatauv(L, size, uservalues);
     memset(object, 0, size);
+    object->kind = &l_kinds[type];
     lua_rawgeti(L, LUA_REGISTRYINDEX, rt->metatable_refs[type]);
     lua_setmetatable(L, -2);
     return object;
 }
 
-void *l_test_either(lua_State *L, const struct l_runtime *rt, int index, enum l_type type,
-                    enum l_type other) {
-    void *object = lua_touserdata(L, index);
-    if (object == NULL || !lua_getmetatable(L, index)) return NULL;
-    const void *metatable = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    bool is_one = metatable == rt->metatables[type] || metatable == rt->metatables[other];
-    return is_one ? object : NULL;
-}
-
-void *l_test(lua_State *L, const struct l_runtime *rt, int index, enum l_type type) {
-    return l_test_either(L, rt, index, type, type);
-}
-
-void *l_check(lua_State *L, const struct l_runtime *rt, int index, enum l_type type) {
-    void *object = l_test(L, rt, index, type);
-    if (object == NULL) l_type_error(L, index, rt->type_names[type]);
-    return object;
+int l_object_error(lua_State *L, int index, enum l_type type) {
+    return l_type_error(L, index, l_runtime(L)->type_names[type]);
 }
 
 int l_type_error(lua_State *L, int arg, const char *expected) {

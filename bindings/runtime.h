@@ -2,8 +2,8 @@
  *
  * Every C function of the bindings is a closure with the runtime as its first
  * upvalue; there is no file-level state, so that Lua states are independent.
- * Objects are full userdata that begin with their C struct, known by the address of
- * their metatable. */
+ * Objects are full userdata that begin with their C struct, which begins with a
+ * struct l_object. */
 #ifndef LOOPHOST_RUNTIME_H
 #define LOOPHOST_RUNTIME_H
 
@@ -20,6 +20,7 @@ struct l_worker;
 struct threadpool;
 
 enum l_type {
+    L_LOOP,
     L_HANDLE,
     L_TIMER_HANDLE,
     L_WATCH,
@@ -46,6 +47,13 @@ enum l_type {
     L_LIFO_QUEUE,
     L_TYPE_COUNT,
 };
+
+/* What each object begins with: an address that nobody else has and that says what it is.  To
+ * read it is quicker than to compare metatables, and no debug.setmetatable can change it. */
+struct l_object {
+    const char *kind; /* &l_kinds[type] */
+};
+extern const char l_kinds[L_TYPE_COUNT];
 
 /* Pools of threads: see job.h. */
 enum l_pool { L_POOL_FILES, L_POOL_WORKERS, L_POOL_COUNT };
@@ -74,7 +82,6 @@ struct l_runtime {
     unsigned immediate;          /* operations of this step that could have waited but did not */
     struct handle_queue starved; /* run when a descriptor was given back */
     bool passing;                /* a wait is on its way up from `coroutine` to the step */
-    const void *metatables[L_TYPE_COUNT];
     int metatable_refs[L_TYPE_COUNT]; /* where the registry has them */
     int shared_refs[L_SHARED_COUNT];
     const char *type_names[L_TYPE_COUNT];
@@ -124,15 +131,35 @@ void l_newtype(lua_State *L, struct l_runtime *rt, enum l_type type, const char 
 void *l_newobject(lua_State *L, struct l_runtime *rt, enum l_type type, size_t size,
                   int uservalues);
 
+/* The object at the index, or NULL if it is none of ours. */
+static inline struct l_object *l_object_at(lua_State *L, int index) {
+    struct l_object *object = lua_touserdata(L, index);
+    return object != NULL && lua_rawlen(L, index) >= sizeof *object ? object : NULL;
+}
+
+static inline bool l_is(const struct l_object *object, enum l_type type) {
+    return object->kind == &l_kinds[type];
+}
+
 /* The object at the index if it is of the type, else NULL. */
-void *l_test(lua_State *L, const struct l_runtime *rt, int index, enum l_type type);
+static inline void *l_test(lua_State *L, int index, enum l_type type) {
+    struct l_object *object = l_object_at(L, index);
+    return object != NULL && l_is(object, type) ? object : NULL;
+}
 
 /* The same for objects of one of two types. */
-void *l_test_either(lua_State *L, const struct l_runtime *rt, int index, enum l_type type,
-                    enum l_type other);
+static inline void *l_test_either(lua_State *L, int index, enum l_type type, enum l_type other) {
+    struct l_object *object = l_object_at(L, index);
+    return object != NULL && (l_is(object, type) || l_is(object, other)) ? object : NULL;
+}
 
 /* The object at the index, or an argument error that names the type. */
-void *l_check(lua_State *L, const struct l_runtime *rt, int index, enum l_type type);
+int l_object_error(lua_State *L, int index, enum l_type type);
+static inline void *l_check(lua_State *L, int index, enum l_type type) {
+    void *object = l_test(L, index, type);
+    if (object == NULL) l_object_error(L, index, type);
+    return object;
+}
 
 /* Raises "<who> expected, got <what>" for the argument. */
 int l_type_error(lua_State *L, int arg, const char *expected);

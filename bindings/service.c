@@ -84,7 +84,7 @@ static struct l_future *start_handler(lua_State *L, struct l_service *service) {
     lua_getiuservalue(L, 1, L_SERVICE_FUNCTION);
     lua_pushvalue(L, 3);
     lua_call(L, 3, 1);
-    struct l_future *future = l_future_test(L, service->rt, -1);
+    struct l_future *future = l_future_test(L, -1);
     if (future == NULL || future->loop != service->loop) {
         luaL_error(L, "create_task() must return a Task of the loop");
     }
@@ -175,7 +175,7 @@ void l_service_starve(struct l_service *service) {
 /* ---- for Lua ---- */
 
 struct l_service *l_service_check(lua_State *L, int index) {
-    return l_check(L, l_runtime(L), index, L_SERVICE);
+    return l_check(L, index, L_SERVICE);
 }
 
 /* service(loop, fn, tell, place, limit, most, batch) -> service */

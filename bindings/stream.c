@@ -124,7 +124,7 @@ int l_stream_closed_meanwhile(lua_State *L) {
 /* ---- life ---- */
 
 struct l_stream *l_stream_check(lua_State *L, int index) {
-    return l_check(L, l_runtime(L), index, L_STREAM);
+    return l_check(L, index, L_STREAM);
 }
 
 struct l_stream *l_stream_check_open(lua_State *L, int index) {

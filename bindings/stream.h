@@ -49,6 +49,7 @@ enum l_descriptor_kind {
 };
 
 struct l_stream {
+    struct l_object object;
     struct l_runtime *rt;
     struct l_loop *loop;
     const struct l_channel *channel;

@@ -27,13 +27,14 @@ static int describe(lua_State *L, const char *name, const struct l_waitq *queue)
 /* ---- Lock ---- */
 
 struct l_lock {
+    struct l_object object;
     struct l_waitq queue;
     bool locked;
     unsigned holder; /* the number of the task that has taken it, or 0; for people */
 };
 
 static struct l_lock *check_lock(lua_State *L) {
-    return l_check(L, l_runtime(L), 1, L_LOCK);
+    return l_check(L, 1, L_LOCK);
 }
 
 /* Cancelled waiters stay in line: one at its head passes the lock on when it runs. */
@@ -109,12 +110,13 @@ static int new_lock(lua_State *L) {
 /* ---- Event ---- */
 
 struct l_event {
+    struct l_object object;
     struct l_waitq queue;
     bool set;
 };
 
 static struct l_event *check_event(lua_State *L) {
-    return l_check(L, l_runtime(L), 1, L_EVENT);
+    return l_check(L, 1, L_EVENT);
 }
 
 static const struct l_wait event_wait = {"Event.wait", l_waitq_leave};
@@ -173,6 +175,7 @@ static int new_event(lua_State *L) {
 /* ---- Condition ---- */
 
 struct l_condition {
+    struct l_object object;
     struct l_waitq queue;
     struct l_lock own;
     struct l_lock *lock; /* &own, or that of the Lock in user value 1 */
@@ -183,7 +186,7 @@ struct l_condition {
 enum { CONDITION_PREDICATE = 2, CONDITION_ERROR, CONDITION_NOTIFIED };
 
 static struct l_condition *check_condition(lua_State *L) {
-    return l_check(L, l_runtime(L), 1, L_CONDITION);
+    return l_check(L, 1, L_CONDITION);
 }
 
 static const struct l_wait condition_wait = {"Condition.wait", l_waitq_leave};
@@ -340,15 +343,15 @@ static int new_condition(lua_State *L) {
 /* ---- Semaphore, BoundedSemaphore ---- */
 
 struct l_semaphore {
+    struct l_object object;
     struct l_waitq queue;
     lua_Integer value;
     lua_Integer bound; /* what release() cannot go beyond */
 };
 
 static struct l_semaphore *check_semaphore(lua_State *L) {
-    struct l_runtime *rt = l_runtime(L);
-    struct l_semaphore *bounded = l_test(L, rt, 1, L_BOUNDED_SEMAPHORE);
-    return bounded != NULL ? bounded : l_check(L, rt, 1, L_SEMAPHORE);
+    struct l_semaphore *bounded = l_test(L, 1, L_BOUNDED_SEMAPHORE);
+    return bounded != NULL ? bounded : l_check(L, 1, L_SEMAPHORE);
 }
 
 static const struct l_wait semaphore_wait = {"Semaphore.acquire", l_waitq_leave};
@@ -403,7 +406,7 @@ static int semaphore_locked(lua_State *L) {
 
 static int semaphore_tostring(lua_State *L) {
     struct l_semaphore *semaphore = check_semaphore(L);
-    bool bounded = l_test(L, l_runtime(L), 1, L_BOUNDED_SEMAPHORE) != NULL;
+    bool bounded = l_test(L, 1, L_BOUNDED_SEMAPHORE) != NULL;
     if (is_locked(semaphore)) {
         lua_pushliteral(L, "locked");
     } else {
@@ -444,9 +447,8 @@ static int new_bounded_semaphore(lua_State *L) {
 /* lock_holder(object) -> of a lock or condition whether it is locked, and the number of the
  * task that has taken it, 0 if none has; of anything else nothing */
 static int lock_holder(lua_State *L) {
-    struct l_runtime *rt = l_runtime(L);
-    const struct l_lock *lock = l_test(L, rt, 1, L_LOCK);
-    const struct l_condition *condition = l_test(L, rt, 1, L_CONDITION);
+    const struct l_lock *lock = l_test(L, 1, L_LOCK);
+    const struct l_condition *condition = l_test(L, 1, L_CONDITION);
     if (condition != NULL) lock = condition->lock;
     if (lock == NULL) return 0;
     lua_pushboolean(L, lock->locked);

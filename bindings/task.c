@@ -164,14 +164,14 @@ static int foreign_yield(lua_State *L) {
     struct l_task *task = lua_touserdata(L, 1);
     struct l_runtime *rt = task->future.rt;
     if (task == rt->main && rt->running == NULL) l_task_bind_main(L, task);
-    struct l_future *future = l_future_test(L, rt, 2);
-    int64_t *sleep_ns = l_test(L, rt, 2, L_SLEEP);
+    struct l_future *future = l_future_test(L, 2);
+    const struct l_sleep *sleep = l_test(L, 2, L_SLEEP);
     if (future != NULL) { /* where a wait for it, and its results, will be looked for */
         lua_pushvalue(L, 2);
         lua_xmove(L, task->coroutine, 1);
     }
-    if (sleep_ns != NULL && *sleep_ns > 0) {
-        l_task_start_sleep(task, *sleep_ns);
+    if (sleep != NULL && sleep->delay_ns > 0) {
+        l_task_start_sleep(task, sleep->delay_ns);
         task->leaf = task->coroutine;
     } else if (future != NULL && future->state == L_PENDING && future->loop == task->future.loop &&
                future != &task->future) {
@@ -179,7 +179,7 @@ static int foreign_yield(lua_State *L) {
         l_task_start_await(task, future);
     } else {
         l_task_schedule(L, task);
-        if (lua_gettop(L) > 1 && sleep_ns == NULL && future == NULL && task->future.loop->debug) {
+        if (lua_gettop(L) > 1 && sleep == NULL && future == NULL && task->future.loop->debug) {
             l_pushhook(L, rt, "foreign_yield");
             lua_pushvalue(L, 1);
             lua_pushvalue(L, 2);
@@ -366,7 +366,7 @@ int l_task_yield(lua_State *L) {
     struct l_task *task = rt->current;
     lua_KContext future = 0;
     if (task != NULL && task->coroutine == L) {
-        struct l_future *awaited = l_future_test(L, rt, 1);
+        struct l_future *awaited = l_future_test(L, 1);
         task->can_throw = true;
         if (awaited != NULL) {
             if (awaited->state != L_PENDING) return l_future_results(L, 1, awaited);

@@ -49,6 +49,12 @@ struct l_task {
     enum l_future_state outcome; /* what the body came to */
 };
 
+/* What lh.Sleep makes: a sleep that is still to be awaited. */
+struct l_sleep {
+    struct l_object object;
+    int64_t delay_ns;
+};
+
 enum {
     L_TASK_COROUTINE = L_FUTURE_USERVALUES + 1,
     L_TASK_CREATOR,

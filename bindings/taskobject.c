@@ -7,7 +7,7 @@
 #include <string.h>
 
 static struct l_task *check_task(lua_State *L) {
-    return l_check(L, l_runtime(L), 1, L_TASK);
+    return l_check(L, 1, L_TASK);
 }
 
 /* ---- methods ---- */
@@ -81,17 +81,17 @@ static int current_task(lua_State *L) {
 }
 
 static int isfuture(lua_State *L) {
-    lua_pushboolean(L, l_future_test(L, l_runtime(L), 1) != NULL);
+    lua_pushboolean(L, l_future_test(L, 1) != NULL);
     return 1;
 }
 
 static int istask(lua_State *L) {
-    lua_pushboolean(L, l_test(L, l_runtime(L), 1, L_TASK) != NULL);
+    lua_pushboolean(L, l_test(L, 1, L_TASK) != NULL);
     return 1;
 }
 
 static int issleep(lua_State *L) {
-    lua_pushboolean(L, l_test(L, l_runtime(L), 1, L_SLEEP) != NULL);
+    lua_pushboolean(L, l_test(L, 1, L_SLEEP) != NULL);
     return 1;
 }
 

@@ -24,6 +24,7 @@ enum state { ACTIVE, EXPIRING, EXPIRED, FINISHED };
 static const char *const state_names[] = {"active", "expiring", "expired", "finished"};
 
 struct l_timeout {
+    struct l_object object;
     struct timer timer;
     struct l_loop *loop; /* while armed by a timer of our own: it anchors us in the slot */
     struct l_task *task;
@@ -35,11 +36,11 @@ struct l_timeout {
 };
 
 static struct l_timeout *check_timeout(lua_State *L) {
-    return l_check(L, l_runtime(L), 1, L_TIMEOUT);
+    return l_check(L, 1, L_TIMEOUT);
 }
 
-void l_timeout_forget(lua_State *L, int index, const struct l_runtime *rt) {
-    struct l_timeout *timeout = l_test(L, rt, index, L_TIMEOUT);
+void l_timeout_forget(lua_State *L, int index) {
+    struct l_timeout *timeout = l_test(L, index, L_TIMEOUT);
     if (timeout != NULL) timeout->loop = NULL;
 }
 
@@ -273,7 +274,7 @@ static int return_all(lua_State *L, int status, lua_KContext base) {
 static int wait_for(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
     bool is_function = lua_type(L, 1) == LUA_TFUNCTION;
-    if ((!is_function && l_future_test(L, rt, 1) == NULL) || lua_type(L, 2) != LUA_TNUMBER ||
+    if ((!is_function && l_future_test(L, 1) == NULL) || lua_type(L, 2) != LUA_TNUMBER ||
         !(lua_tonumber(L, 2) > 0) || rt->current == NULL) {
         l_pushhook(L, rt, "careful_wait_for");
         lua_insert(L, 1);

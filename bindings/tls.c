@@ -113,9 +113,8 @@ static void keep_context(lua_State *L) {
 /* tls_attach(stream, context, host or nil, shutdown_timeout): from now on the stream is encrypted; the
  * handshake is yet to come. true, or nil, message, code */
 static int tls_attach(lua_State *L) {
-    struct l_runtime *rt = l_runtime(L);
     struct l_stream *stream = l_stream_check_open(L, 1);
-    const struct l_tls_context *context = l_check(L, rt, 2, L_TLS_CONTEXT);
+    const struct l_tls_context *context = l_check(L, 2, L_TLS_CONTEXT);
     const char *host = luaL_optstring(L, 3, NULL);
     int64_t patience_ns = l_checkseconds(L, 4);
     const struct openssl *ssl = openssl_get();

@@ -17,6 +17,7 @@ void l_tls_context_open(lua_State *L, struct l_runtime *rt);
 /* What connections have in common: certificates, trust, protocols. */
 struct ssl_ctx_st;
 struct l_tls_context {
+    struct l_object object;
     struct ssl_ctx_st *ctx;
     bool is_server;
     bool verifies;

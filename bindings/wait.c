@@ -163,22 +163,23 @@ static int l_sleep(lua_State *L) {
 
 static int new_sleep(lua_State *L) {
     int64_t delay_ns = l_checkseconds(L, 1);
-    *(int64_t *)l_newobject(L, l_runtime(L), L_SLEEP, sizeof delay_ns, 0) = delay_ns;
+    struct l_sleep *sleep = l_newobject(L, l_runtime(L), L_SLEEP, sizeof *sleep, 0);
+    sleep->delay_ns = delay_ns;
     return 1;
 }
 
 /* sleep.delay */
 static int sleep_index(lua_State *L) {
-    int64_t *delay_ns = l_check(L, l_runtime(L), 1, L_SLEEP);
+    const struct l_sleep *sleep = l_check(L, 1, L_SLEEP);
     lua_pushliteral(L, "delay");
     if (!lua_rawequal(L, 2, -1)) return 0;
-    lua_pushnumber(L, l_seconds(*delay_ns));
+    lua_pushnumber(L, l_seconds(sleep->delay_ns));
     return 1;
 }
 
 static int sleep_tostring(lua_State *L) {
-    int64_t *delay_ns = l_check(L, l_runtime(L), 1, L_SLEEP);
-    lua_pushfstring(L, "<Sleep %f>", l_seconds(*delay_ns));
+    const struct l_sleep *sleep = l_check(L, 1, L_SLEEP);
+    lua_pushfstring(L, "<Sleep %f>", l_seconds(sleep->delay_ns));
     return 1;
 }
 
@@ -186,11 +187,11 @@ static int sleep_tostring(lua_State *L) {
 static int l_await(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
     luaL_checkany(L, 1);
-    struct l_future *future = l_future_test(L, rt, 1);
+    struct l_future *future = l_future_test(L, 1);
     if (future != NULL) return l_task_await_future(L, rt, 1, future);
-    int64_t *sleep_ns = l_test(L, rt, 1, L_SLEEP);
-    if (sleep_ns != NULL) {
-        lua_pushnumber(L, l_seconds(*sleep_ns));
+    const struct l_sleep *sleep = l_test(L, 1, L_SLEEP);
+    if (sleep != NULL) {
+        lua_pushnumber(L, l_seconds(sleep->delay_ns));
         lua_replace(L, 1);
         lua_settop(L, 1);
         return l_sleep(L);
