@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { IMMEDIATE_BUDGET = 64 };
@@ -321,25 +320,6 @@ int l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop,
         lua_pop(L, 1);
     }
     return 0;
-}
-
-struct l_stream *l_stream_new_kind(lua_State *L, struct l_runtime *rt, int loop_index,
-                                   struct l_loop *loop, int fd, enum l_descriptor_kind kind,
-                                   size_t limit, int place) {
-    loop_index = lua_absindex(L, loop_index);
-    if (place != 0) place = lua_absindex(L, place);
-    struct l_stream *stream = l_stream_prepare(L, rt, sizeof *stream, L_STREAM_USERVALUES);
-    int result = l_stream_start(L, -1, loop_index, loop, fd, kind, limit, place);
-    if (result < 0) luaL_error(L, "cannot watch descriptor %d: %s", fd, strerror(-result));
-    return stream;
-}
-
-struct l_stream *l_stream_new(lua_State *L, struct l_runtime *rt, int loop_index,
-                              struct l_loop *loop, int fd, size_t limit, int place) {
-    struct stat status;
-    bool is_socket = fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
-    return l_stream_new_kind(L, rt, loop_index, loop, fd,
-                             is_socket ? L_DESCRIPTOR_SOCKET : L_DESCRIPTOR_ANY, limit, place);
 }
 
 void l_stream_open(lua_State *L, struct l_runtime *rt) {

@@ -98,14 +98,6 @@ void *l_stream_prepare(lua_State *L, struct l_runtime *rt, size_t size, int user
 int l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop, int fd,
                    enum l_descriptor_kind kind, size_t limit, int place);
 
-/* Both at once; the second asks the kernel what the descriptor is.  If it raises, the
- * descriptor is closed, unless memory ran out before there was a stream. */
-struct l_stream *l_stream_new_kind(lua_State *L, struct l_runtime *rt, int loop_index,
-                                   struct l_loop *loop, int fd, enum l_descriptor_kind kind,
-                                   size_t limit, int place);
-struct l_stream *l_stream_new(lua_State *L, struct l_runtime *rt, int loop_index,
-                              struct l_loop *loop, int fd, size_t limit, int place);
-
 /* The stream at the index, or an argument error; the second also if it is closed. */
 struct l_stream *l_stream_check(lua_State *L, int index);
 struct l_stream *l_stream_check_open(lua_State *L, int index);
