@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 
 #define VISIBLE __attribute__((visibility("default")))
-#define WEAK __attribute__((weak))
+#define WEAK    __attribute__((weak))
 
 static _Thread_local long left, count; /* until it fails; since `starve` */
 static _Thread_local bool armed, inside, again;
@@ -29,12 +29,14 @@ static bool fails(void) {
 
 /* ---- malloc ---- */
 
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): their names */
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t number, size_t size);
 extern void *__libc_realloc(void *block, size_t size);
 extern void *__interceptor_malloc(size_t size) WEAK; /* the address sanitizer's, if it is there */
 extern void *__interceptor_calloc(size_t number, size_t size) WEAK;
 extern void *__interceptor_realloc(void *block, size_t size) WEAK;
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
 VISIBLE void *malloc(size_t size) {
     if (fails()) return NULL;

@@ -73,7 +73,7 @@ local OPERATIONS = {
     return talk(assert(lh.open_connection("127.0.0.2", select(2, own:getsockname()))))
   end },
   { "a Unix server", function()
-    local own <close> = assert(lh.start_unix_server(serve, path .. "2"))
+    local _ <close> = assert(lh.start_unix_server(serve, path .. "2"))
     return talk(assert(lh.open_unix_connection(path .. "2")))
   end },
   { "a datagram", function()
@@ -184,7 +184,8 @@ for _, operation in ipairs(OPERATIONS) do
     if not works then refused = refused + 1 end
     settle(name, most_descriptors, before)
     assert(works or why:find "EMFILE" or why:find "EOF" or why:find "EAI_" or why:find "descriptor"
-      or why:find "open files" or why:find "Cancelled", ("%s, %d descriptors: %s"):format(name, most_descriptors, why))
+      or why:find "open files" or why:find "Cancelled",
+      ("%s, %d descriptors: %s"):format(name, most_descriptors, why))
   end
   works, why = attempt(operation, 0)
   assert(works, name .. " after descriptors had run out: " .. tostring(why))
