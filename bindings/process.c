@@ -224,6 +224,7 @@ static int make_pipe(lua_State *L, struct l_process *process, int self, int whic
     if (result < 0) return result;
     stream->quiet = true;
     l_inventory_remove(L, process->rt, stream);
+    l_inventory_add(L, process->rt, "pipe of a child process", PLACE_ARGUMENT);
     if (which == 0) stream->channel = &pipe_channel;
     lua_setiuservalue(L, self, PROCESS_STREAMS + which);
     lua_pop(L, 1);

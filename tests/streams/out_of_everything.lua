@@ -121,7 +121,7 @@ local OPERATIONS = {
 
 -- Whether it works, else why not, and how often it allocated; the n-th fails (0: none).
 local function attempt(operation, n, seconds)
-  local held <close> = lh.timeout(seconds or 60)
+  local held <close> = lh.timeout(seconds or 5)
   local ok, result = lh.rawpcall(function()
     starve(n)
     return operation[2]()
