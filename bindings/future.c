@@ -154,7 +154,7 @@ void l_future_pushcancelled(lua_State *L, int index, struct l_future *future) {
     index = lua_absindex(L, index);
     lua_getiuservalue(L, index, L_FUTURE_RESULT);
     bool is_error = l_is_cancelled(L, rt, -1);
-    if (is_error || (future->is_task && !((struct l_task *)future)->started)) {
+    if (is_error || (l_future_is_task(future) && !((struct l_task *)future)->started)) {
         lua_pushnil(L);
         lua_setiuservalue(L, index, L_FUTURE_RESULT);
     }
@@ -275,7 +275,7 @@ bool l_future_cancel(lua_State *L, int index, struct l_future *future) {
         lua_pop(L, 1);
         return false;
     }
-    if (future->is_task) {
+    if (l_future_is_task(future)) {
         lua_pushvalue(L, index);
         bool cancelled = l_task_cancel(L, (struct l_task *)future);
         lua_pop(L, 2);
@@ -316,7 +316,7 @@ static int future_on_cancel(lua_State *L) {
  * an error ended */
 static int future_cancel_message(lua_State *L) {
     struct l_future *future = l_future_check(L, 1);
-    bool never_began = future->is_task && !((struct l_task *)future)->started;
+    bool never_began = l_future_is_task(future) && !((struct l_task *)future)->started;
     lua_getiuservalue(L, 1, L_FUTURE_RESULT);
     if (never_began || l_is_cancelled(L, future->rt, -1)) lua_pushnil(L);
     return 1;

@@ -11,8 +11,7 @@ struct l_future {
     struct l_runtime *rt;
     struct l_loop *loop; /* NULL only for the main task before its first wait */
     enum l_future_state state;
-    int results; /* of a finished one; 2 and more are packed in a table */
-    bool is_task;
+    int results;                   /* of a finished one; 2 and more are packed in a table */
     bool unretrieved;              /* it failed and nobody has looked at the error */
     int functions;                 /* of scripts, among the callbacks */
     struct handle_queue callbacks; /* tasks that wait and l_handles, in order */
@@ -50,6 +49,9 @@ static inline struct l_future *l_future_test(lua_State *L, int index) {
     return l_test_either(L, index, L_FUTURE, L_TASK);
 }
 struct l_future *l_future_check(lua_State *L, int index);
+static inline bool l_future_is_task(const struct l_future *future) {
+    return l_is(&future->object, L_TASK);
+}
 
 /* Settles the future at the index with what is in its L_FUTURE_RESULT already, and
  * schedules its callbacks.  May raise out of memory, before anything has changed. */

@@ -129,7 +129,6 @@ struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int cal
     if (!is_own) coroutine = l_recycle_push(L, rt);
     struct l_task *task = l_newobject(L, rt, L_TASK, sizeof *task, L_TASK_USERVALUES);
     task->future.rt = rt;
-    task->future.is_task = true;
     task->exposed = is_own;
     handle_queue_init(&task->future.callbacks);
     timer_init(&task->timer, l_task_step);

@@ -110,8 +110,8 @@ static void keep_context(lua_State *L) {
     lua_setiuservalue(L, 1, L_STREAM_MORE);
 }
 
-/* tls_attach(stream, context, host or nil, shutdown_timeout): from now on the stream is encrypted; the
- * handshake is yet to come. true, or nil, message, code */
+/* tls_attach(stream, context, host or nil, shutdown_timeout): from now on the stream is
+ * encrypted; the handshake is yet to come. true, or nil, message, code */
 static int tls_attach(lua_State *L) {
     struct l_stream *stream = l_stream_check_open(L, 1);
     const struct l_tls_context *context = l_check(L, 2, L_TLS_CONTEXT);

@@ -36,7 +36,7 @@ static const struct l_wait future_wait = {"a future", leave_future};
 static const struct l_wait task_wait = {"a task", leave_future};
 
 void l_task_start_await(struct l_task *task, struct l_future *future) {
-    task->wait = future->is_task ? &task_wait : &future_wait;
+    task->wait = l_future_is_task(future) ? &task_wait : &future_wait;
     task->wait_on = future;
     handle_push(&future->callbacks, &task->timer.handle);
 }

@@ -50,6 +50,15 @@ function certificates.client_options(more)
   return with({ cafile = folder .. "/ca.pem" }, more)
 end
 
+-- What a server may do: sends back what comes.
+function certificates.echo(stream)
+  while true do
+    local text = stream:read()
+    if not text or not stream:write(text) then break end
+  end
+  stream:close()
+end
+
 -- A server, and its port.
 function certificates.serve(fn, options)
   local server = assert(lh.start_server(fn, "127.0.0.1", 0,

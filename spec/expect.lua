@@ -31,6 +31,13 @@ function expect.raises(what, fn, ...)
   return err
 end
 
+-- The text must have each of the parts in it.
+function expect.contains(text, ...)
+  for _, part in ipairs { ... } do
+    assert(text:find(part, 1, true), ("%q is not in:\n%s"):format(part, text))
+  end
+end
+
 -- Awaiting the task must raise CancelledError, and the task must say so too.
 function expect.cancelled(task)
   local err = expect.raises(lh.CancelledError, lh.await, task)

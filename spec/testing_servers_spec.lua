@@ -2,6 +2,7 @@
 
 local lh = require "loophost"
 local testing = require "loophost.testing"
+local contains = require("spec.expect").contains
 
 local HOST = os.getenv "LOOPHOST" or "build/loophost"
 
@@ -16,12 +17,6 @@ local function message_of(fn)
   local ok, err = lh.rawpcall(testing.run, nil, fn)
   assert.is_false(ok)
   return type(err) == "table" and err.message or tostring(err)
-end
-
-local function contains(text, ...)
-  for _, part in ipairs { ... } do
-    assert(text:find(part, 1, true), ("%q is not in:\n%s"):format(part, text))
-  end
 end
 
 local function script(code)

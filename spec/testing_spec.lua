@@ -2,6 +2,7 @@
 
 local lh = require "loophost"
 local testing = require "loophost.testing"
+local contains = require("spec.expect").contains
 local support = require "spec.support"
 
 local here = support.here
@@ -11,12 +12,6 @@ local function message_of(opts, fn)
   local ok, err = lh.rawpcall(testing.run, opts, fn)
   assert.is_false(ok)
   return type(err) == "table" and err.message or tostring(err)
-end
-
-local function contains(text, ...)
-  for _, part in ipairs { ... } do
-    assert(text:find(part, 1, true), ("%q is not in:\n%s"):format(part, text))
-  end
 end
 
 -- fn(...) fails, and says so.

@@ -5,7 +5,7 @@ local lh = require "loophost"
 local support = require "spec.support"
 local certificates = require "spec.certificates"
 local connect, serve, connected = certificates.connect, certificates.serve, certificates.connected
-local in_task, fill = support.in_real_task, certificates.fill
+local in_task, fill, echo = support.in_real_task, certificates.fill, certificates.echo
 
 setup(function()
   certificates.make()
@@ -13,14 +13,6 @@ setup(function()
     "-addext subjectAltName=DNS:localhost -keyout alone.key -out alone.pem")
 end)
 teardown(certificates.remove)
-
-local function echo(stream)
-  while true do
-    local text = stream:read()
-    if not text or not stream:write(text) then break end
-  end
-  stream:close()
-end
 
 -- A port at which relay(from the client, to the server) stands before the server.
 local function between(port, relay)

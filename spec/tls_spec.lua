@@ -8,7 +8,7 @@ local certificates = require "spec.certificates"
 local sh, file, connected = certificates.sh, certificates.file, certificates.connected
 local serve, connect = certificates.serve, certificates.connect
 local server_options, client_options = certificates.server_options, certificates.client_options
-local in_task = support.in_real_task
+local echo, in_task = certificates.echo, support.in_real_task
 
 setup(function()
   certificates.make()
@@ -19,14 +19,6 @@ setup(function()
 end)
 
 teardown(certificates.remove)
-
-local function echo(stream)
-  while true do
-    local text = stream:read()
-    if not text or not stream:write(text) then break end
-  end
-  stream:close()
-end
 
 local function descriptors()
   collectgarbage()
