@@ -312,14 +312,30 @@ static int future_on_cancel(lua_State *L) {
     return 0;
 }
 
-/* cancel_message(future) -> what a cancelled future was cancelled with; nil for a task that
- * an error ended */
-static int future_cancel_message(lua_State *L) {
-    struct l_future *future = l_future_check(L, 1);
+void l_future_push_cancel_message(lua_State *L, int index, struct l_future *future) {
     bool never_began = l_future_is_task(future) && !((struct l_task *)future)->started;
-    lua_getiuservalue(L, 1, L_FUTURE_RESULT);
-    if (never_began || l_is_cancelled(L, future->rt, -1)) lua_pushnil(L);
-    return 1;
+    lua_getiuservalue(L, index, L_FUTURE_RESULT);
+    if (!never_began && !l_is_cancelled(L, future->rt, -1)) return;
+    lua_pop(L, 1);
+    lua_pushnil(L);
+}
+
+void l_future_copy_outcome(lua_State *L, int index, struct l_future *target, int source_index,
+                           struct l_future *source) {
+    target->results = source->results;
+    if (source->state == L_CANCELLED) {
+        l_future_pushcancelled(L, source_index, source);
+    } else {
+        lua_getiuservalue(L, source_index, L_FUTURE_RESULT);
+    }
+    lua_setiuservalue(L, index, L_FUTURE_RESULT);
+    if (source->state == L_FAILED) {
+        retrieve(source);
+        lua_pushvalue(L, source_index);
+        l_future_setextra(L, index, L_EXTRA_CAUSE);
+        l_future_guard(L, index, target);
+    }
+    l_future_settle(L, index, target, source->state);
 }
 
 /* copy_outcome(target, source): the target ends as the done source did */
@@ -327,20 +343,7 @@ static int future_copy_outcome(lua_State *L) {
     struct l_future *target = check_pending(L);
     struct l_future *source = l_future_check(L, 2);
     luaL_argcheck(L, source->state != L_PENDING, 2, "must be done");
-    target->results = source->results;
-    if (source->state == L_CANCELLED) {
-        l_future_pushcancelled(L, 2, source);
-    } else {
-        lua_getiuservalue(L, 2, L_FUTURE_RESULT);
-    }
-    lua_setiuservalue(L, 1, L_FUTURE_RESULT);
-    if (source->state == L_FAILED) {
-        retrieve(source);
-        lua_pushvalue(L, 2);
-        l_future_setextra(L, 1, L_EXTRA_CAUSE);
-        l_future_guard(L, 1, target);
-    }
-    l_future_settle(L, 1, target, source->state);
+    l_future_copy_outcome(L, 1, target, 2, source);
     return 0;
 }
 
@@ -442,7 +445,7 @@ void l_future_settype(lua_State *L, struct l_runtime *rt) {
 void l_future_open(lua_State *L, struct l_runtime *rt) {
     static const luaL_Reg hooks[] = {
         {"on_cancel", future_on_cancel},           {"copy_outcome", future_copy_outcome},
-        {"cancel_message", future_cancel_message}, {"failed", future_failed},
+        {"failed", future_failed},
         {"unretrieved", future_unretrieved},       {NULL, NULL}};
     l_newtype(L, rt, L_FUTURE, "Future", l_future_methods);
     l_future_settype(L, rt);

@@ -78,6 +78,14 @@ void l_future_guard(lua_State *L, int index, struct l_future *future);
 /* Pushes the CancelledError of a cancelled future. */
 void l_future_pushcancelled(lua_State *L, int index, struct l_future *future);
 
+/* Pushes what the cancelled future at the index was cancelled with; nil for a task that an
+ * error ended. */
+void l_future_push_cancel_message(lua_State *L, int index, struct l_future *future);
+
+/* The pending target ends as the source, which is done, did; both by absolute indices. */
+void l_future_copy_outcome(lua_State *L, int index, struct l_future *target, int source_index,
+                           struct l_future *source);
+
 /* What a Future can, a Task can: its methods; and the rest of the metatable on top,
  * which it pops. */
 extern const luaL_Reg l_future_methods[];

@@ -166,12 +166,7 @@ static int create_future(lua_State *L) {
 
 static int create_task(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
-    struct l_task *task = l_task_new(L, loop->rt, 2, 1);
-    l_task_attach(L, task, 1, loop);
-    if (loop->loop.trace.on) {
-        trace_add(&loop->loop.trace, loop_now(&loop->loop), "create_task", "name=Task-%u",
-                  task->number);
-    }
+    l_task_create(L, loop->rt, 1, 2, 1);
     return 1;
 }
 

@@ -33,6 +33,7 @@ static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_context_open(L, rt);
     l_coroutine_open(L, rt);
     l_lineedit_open(L, rt);
+    l_gather_open(L, rt);
     l_sync_open(L, rt);
     l_queue_open(L, rt);
     l_stream_open(L, rt);

@@ -9,6 +9,7 @@ void l_clock_open(lua_State *L, struct l_runtime *rt);
 void l_inotify_open(lua_State *L, struct l_runtime *rt);
 void l_watch_open(lua_State *L, struct l_runtime *rt);
 void l_wait_open(lua_State *L, struct l_runtime *rt);
+void l_gather_open(lua_State *L, struct l_runtime *rt);
 void l_timeout_open(lua_State *L, struct l_runtime *rt);
 void l_taskobject_open(lua_State *L, struct l_runtime *rt);
 void l_coroutine_open(lua_State *L, struct l_runtime *rt);

@@ -26,6 +26,7 @@ enum l_type {
     L_WATCH,
     L_FUTURE,
     L_TASK,
+    L_GATHER,
     L_SLEEP,
     L_TIMEOUT,
     L_STREAM,

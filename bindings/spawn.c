@@ -117,6 +117,13 @@ static void note_creator(lua_State *L, int index, struct l_task *task, int level
     }
 }
 
+void l_task_copy_creator(lua_State *L, struct l_task *task, int sibling) {
+    const struct l_task *other = lua_touserdata(L, sibling);
+    task->created_line = other->created_line;
+    lua_getiuservalue(L, sibling, L_TASK_CREATOR);
+    lua_setiuservalue(L, -2, L_TASK_CREATOR);
+}
+
 enum { FEW_ARGUMENTS = 8 }; /* which the stack of any function has room for */
 
 struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int caller) {
@@ -133,7 +140,7 @@ struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int cal
     handle_queue_init(&task->future.callbacks);
     timer_init(&task->timer, l_task_step);
     task->number = (unsigned)++rt->tasks_named;
-    note_creator(L, lua_gettop(L), task, caller);
+    if (caller != L_NO_CREATOR) note_creator(L, lua_gettop(L), task, caller);
     lua_insert(L, first);
     lua_insert(L, first + 1); /* task, coroutine, body, arguments */
     if (arguments > FEW_ARGUMENTS && !lua_checkstack(coroutine, arguments + LUA_MINSTACK)) {
@@ -182,6 +189,18 @@ void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_l
         l_unanchor_at(L, loop_index, loop, task->slot);
         lua_error(L);
     }
+}
+
+struct l_task *l_task_create(lua_State *L, struct l_runtime *rt, int loop_index, int first,
+                             int caller) {
+    struct l_task *task = l_task_new(L, rt, first, caller);
+    struct l_loop *loop = lua_touserdata(L, loop_index);
+    l_task_attach(L, task, loop_index, loop);
+    if (loop->loop.trace.on) {
+        trace_add(&loop->loop.trace, loop_now(&loop->loop), "create_task", "name=Task-%u",
+                  task->number);
+    }
+    return task;
 }
 
 void l_task_detach(struct l_task *task) {

@@ -84,6 +84,15 @@ static inline struct l_task *l_task_here(lua_State *L) {
  * The task is on no loop yet. */
 struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int caller);
 
+/* The same with L_NO_CREATOR, but created where the task at the index `sibling` was; the new
+ * one is on top. */
+enum { L_NO_CREATOR = -1 };
+void l_task_copy_creator(lua_State *L, struct l_task *task, int sibling);
+
+/* l_task_new and l_task_attach in one, as loop.create_task does it. */
+struct l_task *l_task_create(lua_State *L, struct l_runtime *rt, int loop_index, int first,
+                             int caller);
+
 /* Puts the task on top on the open loop at the index.  A new one begins in the next
  * turn; the main task, which runs already, is from now on woken by that loop. */
 void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_loop *loop);

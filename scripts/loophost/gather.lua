@@ -1,93 +1,15 @@
 -- gather.lua -- waits for several at once; the results come in the order of the arguments.
 --
--- As asyncio.gather, hop by hop: a callback on each child settles one outer future, for
--- which the caller waits. Cancelling that future cancels the children instead.
+-- As asyncio.gather. What is done with the arguments once they are checked is C's: see
+-- bindings/gather.c.
 
 local core = require "loophost.core"
 local awaitable = require "loophost.awaitable"
 local tasks = require "loophost.tasks"
 
-local await, isfuture = core.await, core.isfuture
-local failed, copy_outcome = core.failed, core.copy_outcome
+local await = core.await
 
 local gather = {}
-
--- The cancellation of the child as a result. As in asyncio, only a plain future knows the
--- message; a task's belongs to the first one who awaits it.
-local function cancellation(child)
-  return core.errors.CancelledError(core.cancel_message(child))
-end
-
--- Turns the list of children, all done, into the list of what they came to.
-local function into_results(list)
-  for i = 1, list.n do
-    local child = list[i]
-    if child:cancelled() then
-      list[i] = cancellation(child)
-    elseif failed(child) then
-      list[i] = child:exception()
-    else
-      list[i] = (child:result())
-    end
-  end
-  return list
-end
-
--- A future that ends when the items do, with the table of their results.
----@param loop loophost.EventLoop
----@param items table what was checked to be awaitable, with its `n`; becomes the results
----@param return_exceptions? boolean errors are results; else the first one ends the future
----@return loophost.Future outer
-function gather.future(loop, items, return_exceptions)
-  local n, left = items.n, 0
-  local outer, seen, cancel_requested
-
-  local function on_done(child)
-    left = left - 1
-    if outer:done() then
-      if not child:cancelled() then child:exception() end -- nobody will ask: looked at
-    elseif not return_exceptions and (child:cancelled() or failed(child)) then
-      copy_outcome(outer, child)
-    elseif left == 0 then
-      local last = items[n]
-      local results = into_results(items)
-      if not cancel_requested then
-        outer:set_result(results)
-      elseif last:cancelled() then
-        copy_outcome(outer, last)
-      else
-        outer:set_exception(core.errors.CancelledError())
-      end
-    end
-  end
-
-  for i = 1, n do
-    local item = items[i]
-    if not isfuture(item) then
-      item = awaitable.future(loop, item)
-      items[i] = item
-    elseif seen and seen[item] then
-      goto continue
-    else
-      seen = seen or {}
-      seen[item] = true
-    end
-    left = left + 1
-    item:add_done_callback(on_done)
-    ::continue::
-  end
-
-  outer = loop:create_future()
-  core.on_cancel(outer, function(_, message)
-    local any = false
-    for i = 1, n do
-      if items[i]:cancel(message) then any = true end
-    end
-    cancel_requested = cancel_requested or any
-    return any
-  end)
-  return outer
-end
 
 -- Whether gather was called as gather(list[, options]).
 local function is_list(first, second, count)
@@ -97,13 +19,10 @@ end
 
 -- Checks the n items before any of them is started.
 local function check(items, n, loop, form)
-  for i = 1, n do
-    local item = items[i]
-    if isfuture(item) then
-      if item:get_loop() ~= loop then awaitable.check(item, loop, form:format(i), "gather", 3) end
-    elseif type(item) ~= "function" then
-      awaitable.check(item, loop, form:format(i), "gather", 3)
-    end
+  local i = core.first_unplain(loop, items, 1, n)
+  while i do
+    awaitable.check(items[i], loop, form:format(i), "gather", 3)
+    i = core.first_unplain(loop, items, i + 1, n)
   end
 end
 
@@ -127,7 +46,7 @@ function gather.gather(...)
   if not core.current_task() then error("gather waits, and no task runs here that could", 2) end
   local loop = tasks.loop()
   check(items, n, loop, form)
-  return await(gather.future(loop, items, return_exceptions))
+  return await(core.gather(loop, items, n, return_exceptions))
 end
 
 return gather

@@ -39,7 +39,7 @@ end
 local function wait_for_ends(loop, left)
   local n = #left
   local items = table.move(left, 1, n, 1, { n = n })
-  local ended = require("loophost.gather").future(loop, items, true)
+  local ended = core.gather(loop, items, n, true)
   for round = 1, ROUNDS do
     core.give_up_after(loop, GRACE_SECONDS)
     local ok, err = core.rawpcall(loop.run_until_complete, loop, ended)
