@@ -443,10 +443,11 @@ void l_future_settype(lua_State *L, struct l_runtime *rt) {
 }
 
 void l_future_open(lua_State *L, struct l_runtime *rt) {
-    static const luaL_Reg hooks[] = {
-        {"on_cancel", future_on_cancel},           {"copy_outcome", future_copy_outcome},
-        {"failed", future_failed},
-        {"unretrieved", future_unretrieved},       {NULL, NULL}};
+    static const luaL_Reg hooks[] = {{"on_cancel", future_on_cancel},
+                                     {"copy_outcome", future_copy_outcome},
+                                     {"failed", future_failed},
+                                     {"unretrieved", future_unretrieved},
+                                     {NULL, NULL}};
     l_newtype(L, rt, L_FUTURE, "Future", l_future_methods);
     l_future_settype(L, rt);
     l_pushshared(L, rt, L_SHARED_HOOKS);

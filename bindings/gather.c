@@ -22,10 +22,10 @@ struct l_gather {
     struct l_object object;
     struct l_loop *loop;
     struct l_future *outer;
-    int slot;     /* its anchor, while `linked` is not 0 */
-    int left;     /* futures that are not done, or whose callback has not run */
-    int linked;   /* of those, the ones with a handle of ours */
-    int count;    /* of items */
+    int slot;   /* its anchor, while `linked` is not 0 */
+    int left;   /* futures that are not done, or whose callback has not run */
+    int linked; /* of those, the ones with a handle of ours */
+    int count;  /* of items */
     bool return_exceptions, cancel_requested;
     struct l_gather_child children[]; /* one for each item, in use or not */
 };
