@@ -1,6 +1,7 @@
 /* loop.c -- running a loop: its frame, its turns, the calls of scripts that it makes. */
 #include "bindings/loop.h"
 
+#include "bindings/collector.h"
 #include "bindings/error.h"
 #include "bindings/future.h"
 #include "bindings/main_task.h"
@@ -208,6 +209,7 @@ void l_loop_run_until(lua_State *L, struct l_loop *loop, bool (*done)(struct l_l
     } else {
         do {
             result = loop_run_once(&loop->loop);
+            l_collector_adapt(L, loop->rt);
         } while (result >= 0 && !loop->loop.stopping && (done == NULL || !done(loop)));
     }
     loop->loop.stopping = false;

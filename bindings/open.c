@@ -1,6 +1,7 @@
 /* open.c -- the list of modules. */
 #include "bindings/open.h"
 
+#include "bindings/collector.h"
 #include "bindings/context.h"
 #include "bindings/error.h"
 #include "bindings/file.h"
@@ -138,5 +139,6 @@ struct l_runtime *l_open_host(lua_State *L) {
     l_coroutine_replace_globals(L, rt);
     l_require_replace_global(L, rt);
     l_execute_replace_globals(L, rt);
+    l_collector_open(L, rt);
     return rt;
 }

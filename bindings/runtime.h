@@ -103,6 +103,8 @@ struct l_runtime {
     bool leaving;                  /* the main task wants to go on outside of its loop */
     bool tracking;                 /* of what scripts make: see inventory.h */
     lua_Integer listed;            /* so far: the order of what is listed there */
+    int pause;                     /* of the collector, or 0 if it is not ours: see collector.h */
+    bool collected;                /* a cycle has ended since that was set */
 };
 
 /* The runtime of the running C function. */
