@@ -2,18 +2,18 @@
  *
  * Lua begins a cycle when the heap has doubled.  A script that holds little and makes garbage
  * of some size, a server that echoes say, would have all it holds looked through again after a
- * few messages.  So a small heap may grow to SMALL_HEAP first, as in Go; more would cost more
- * than it saves, as the memory that is used anew would be out of the processor's cache.
+ * few messages.  So a small heap may grow to SMALL_HEAP first, as in Go, but not to more
+ * than a few times what it holds: the memory that is used anew would be out of the cache.
  *
  * An object that nobody holds has its finaliser called in each cycle, which says that one has
  * ended.  A finaliser cannot set the pause itself. */
 #include "bindings/collector.h"
 
 enum {
-    SMALL_HEAP_KIB = 1024,
+    SMALL_HEAP_KIB = 4096,
     /* in per cent of what is held; a multiple of 4, which is what Lua keeps */
     SHORTEST_PAUSE = 200,
-    LONGEST_PAUSE = 500,
+    LONGEST_PAUSE = 600,
 };
 
 static int cycle_ended(lua_State *L) {

@@ -30,7 +30,8 @@ static int connected(lua_State *L, int status, lua_KContext stream_index) {
         size = sizeof peer;
         if (getpeername(stream->fd, (struct sockaddr *)&peer, &size) < 0 && errno == ENOTCONN) {
             stream->needs = L_NEEDS_WRITE;
-            return l_stream_wait(L, stream, POLL_WRITE, stream_index, connected);
+            return l_stream_wait(L, stream, stream->rt->current, POLL_WRITE, stream_index,
+                                 connected);
         }
     }
     if (error != 0) {
@@ -84,7 +85,8 @@ static int connect_to(lua_State *L, const struct address *own, const struct addr
     stream->readable = false; /* nothing can be there before an edge tells of it */
     if (result == 0) return 1;
     stream->needs = L_NEEDS_WRITE;
-    return l_stream_wait(L, stream, POLL_WRITE, lua_gettop(L), connected);
+    struct l_task *task = l_stream_may_wait(L, stream, "connect");
+    return l_stream_wait(L, stream, task, POLL_WRITE, lua_gettop(L), connected);
 }
 
 /* socket_connect(ip, port, limit, place, own ip or nil, own port) -> stream, or nil, message,

@@ -15,8 +15,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { IMMEDIATE_BUDGET = 64 };
-
 /* ---- waiting ---- */
 
 static void wake_reader(lua_State *L, struct l_stream *stream) {
@@ -80,18 +78,18 @@ static bool follow(lua_State *L, struct l_stream *stream, struct l_loop *loop) {
 }
 
 struct l_task *l_stream_may_wait(lua_State *L, struct l_stream *stream, const char *what) {
-    struct l_task *task =
-        l_task_may_wait(L, stream->rt, what, stream->follows ? NULL : stream->loop);
+    struct l_task *task = l_task_here(L);
+    if (task != NULL && task->future.loop == stream->loop) return task;
+    task = l_task_may_wait(L, stream->rt, what, stream->follows ? NULL : stream->loop);
     if (task->future.loop != stream->loop && !follow(L, stream, task->future.loop)) {
         luaL_error(L, "%s: the stream belongs to a different loop", what);
     }
     return task;
 }
 
-int l_stream_wait(lua_State *L, struct l_stream *stream, enum poll_direction direction,
-                  lua_KContext context, lua_KFunction continuation) {
+int l_stream_wait(lua_State *L, struct l_stream *stream, struct l_task *task,
+                  enum poll_direction direction, lua_KContext context, lua_KFunction continuation) {
     bool reads = direction == POLL_READ;
-    struct l_task *task = l_stream_may_wait(L, stream, reads ? "read" : "write");
     if (stream->needs & L_NEEDS_READ) stream->readable = false;
     if (stream->needs & L_NEEDS_WRITE) stream->writable = false;
     if (reads) {
@@ -106,11 +104,6 @@ int l_stream_wait(lua_State *L, struct l_stream *stream, enum poll_direction dir
                          continuation);
 }
 
-bool l_stream_out_of_budget(lua_State *L, struct l_runtime *rt) {
-    return rt->current != NULL && ++rt->immediate > IMMEDIATE_BUDGET && lua_isyieldable(L) &&
-           rt->coroutine == L;
-}
-
 int l_stream_push_failure(lua_State *L, struct l_stream *stream, int error) {
     if (stream->channel->push_failure == NULL) return l_push_errno(L, error);
     return stream->channel->push_failure(L, stream, error);
@@ -122,18 +115,12 @@ int l_stream_closed_meanwhile(lua_State *L) {
 
 /* ---- life ---- */
 
-struct l_stream *l_stream_check(lua_State *L, int index) {
-    return l_check(L, index, L_STREAM);
-}
-
-struct l_stream *l_stream_check_open(lua_State *L, int index) {
-    struct l_stream *stream = l_stream_check(L, index);
+void l_stream_check_more(lua_State *L, int index, struct l_stream *stream) {
     if (stream->fd < 0) luaL_argerror(L, index, "the stream is closed");
     if (stream->follows && stream->loop->closed) { /* it has forgotten its tasks */
         stream->reading = stream->writing = stream->turn = NULL;
         stream->busy_reading = false;
     }
-    return stream;
 }
 
 static void stop_watch(struct l_stream *stream) {

@@ -99,8 +99,15 @@ int l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop,
                    enum l_descriptor_kind kind, size_t limit, int place);
 
 /* The stream at the index, or an argument error; the second also if it is closed. */
-struct l_stream *l_stream_check(lua_State *L, int index);
-struct l_stream *l_stream_check_open(lua_State *L, int index);
+static inline struct l_stream *l_stream_check(lua_State *L, int index) {
+    return l_check(L, index, L_STREAM);
+}
+void l_stream_check_more(lua_State *L, int index, struct l_stream *stream);
+static inline struct l_stream *l_stream_check_open(lua_State *L, int index) {
+    struct l_stream *stream = l_stream_check(L, index);
+    if (stream->fd < 0 || stream->follows) l_stream_check_more(L, index, stream);
+    return stream;
+}
 
 /* Wakes what waits on the stream, to find it closed, and closes it.  May be repeated. */
 void l_stream_close(lua_State *L, struct l_stream *stream);
@@ -110,17 +117,21 @@ void l_stream_close(lua_State *L, struct l_stream *stream);
 void l_stream_begin_closing(struct l_stream *stream, struct l_closing *closing);
 void l_stream_end_closing(struct l_closing *closing, int error);
 
-/* Suspends the running task until the stream is ready for what `stream->needs`; `return`
- * it. */
-int l_stream_wait(lua_State *L, struct l_stream *stream, enum poll_direction direction,
-                  lua_KContext context, lua_KFunction continuation);
+/* Suspends the running task, which may wait for the stream, until that is ready for what
+ * `stream->needs`; `return` it. */
+int l_stream_wait(lua_State *L, struct l_stream *stream, struct l_task *task,
+                  enum poll_direction direction, lua_KContext context, lua_KFunction continuation);
 
 /* The task that may wait for the stream, which is at index 1 if it `follows`, or an error that says why `what` cannot wait. */
 struct l_task *l_stream_may_wait(lua_State *L, struct l_stream *stream, const char *what);
 
 /* Whether this step has done enough without waiting, and can wait: a fast peer must not
  * starve others. */
-bool l_stream_out_of_budget(lua_State *L, struct l_runtime *rt);
+enum { L_STREAM_BUDGET = 64 };
+static inline bool l_stream_out_of_budget(lua_State *L, struct l_runtime *rt) {
+    return rt->current != NULL && ++rt->immediate > L_STREAM_BUDGET && lua_isyieldable(L) &&
+           rt->coroutine == L;
+}
 
 /* Memory of L_STREAM_CHUNK bytes that the next one to read may use as well. */
 char *l_stream_scratch(lua_State *L, struct l_runtime *rt);

@@ -52,6 +52,24 @@ static void release_if_empty(lua_State *L, struct l_stream *stream) {
 
 enum read_mode { READ_SOME, READ_ALL, READ_LINE, READ_LINE_KEEP, READ_EXACTLY, READ_UNTIL };
 
+/* What a read wants.  A waiting one keeps it in its continuation's context, as one number. */
+struct request {
+    enum read_mode mode;
+    size_t wanted; /* how many bytes, of READ_SOME and READ_EXACTLY */
+};
+
+enum { MODE_BITS = 3 };
+static const lua_Integer MOST_BYTES = PTRDIFF_MAX >> MODE_BITS;
+
+static lua_KContext pack(struct request request) {
+    return (lua_KContext)(request.wanted << MODE_BITS) | (lua_KContext)request.mode;
+}
+
+static struct request unpack(lua_KContext context) {
+    return (struct request){.mode = (enum read_mode)(context & ((1 << MODE_BITS) - 1)),
+                            .wanted = (size_t)context >> MODE_BITS};
+}
+
 /* What a read has before it: its bytes, wherever they are. */
 struct view {
     const char *data;
@@ -97,10 +115,10 @@ static int take_until(lua_State *L, const struct l_stream *stream, struct view *
 
 /* Pushes what the read asked for if the view has it; the number of results, or 0. */
 static int satisfy(lua_State *L, const struct l_stream *stream, struct view *view,
-                   enum read_mode mode) {
-    switch (mode) {
+                   struct request request) {
+    size_t wanted = request.wanted;
+    switch (request.mode) {
     case READ_SOME: {
-        size_t wanted = (size_t)lua_tointeger(L, 2);
         if (view->length == 0 && wanted > 0) {
             if (!stream->eof) return 0;
             lua_pushnil(L);
@@ -110,42 +128,38 @@ static int satisfy(lua_State *L, const struct l_stream *stream, struct view *vie
         return take(L, view, length, length);
     }
     case READ_ALL: return stream->eof ? take(L, view, view->length, view->length) : 0;
-    case READ_EXACTLY: {
-        size_t wanted = (size_t)lua_tointeger(L, 2);
+    case READ_EXACTLY:
         if (view->length >= wanted) return take(L, view, wanted, wanted);
         if (!stream->eof) return 0;
         l_push_failure(L, "EOF", "the stream ended before enough bytes had come");
         return 3 + take(L, view, view->length, view->length);
-    }
     case READ_LINE:
     case READ_LINE_KEEP:
-    case READ_UNTIL: return take_until(L, stream, view, mode);
+    case READ_UNTIL: return take_until(L, stream, view, request.mode);
     }
     return 0;
 }
 
 /* How much to ask the kernel for. */
-static size_t chunk_size(lua_State *L, const struct l_stream *stream, enum read_mode mode) {
+static size_t chunk_size(const struct l_stream *stream, struct request request) {
     size_t have = stream->end - stream->start;
-    if (mode == READ_EXACTLY && have > L_STREAM_CHUNK) {
-        size_t missing = (size_t)lua_tointeger(L, 2) - have;
+    if (request.mode == READ_EXACTLY && have > L_STREAM_CHUNK) {
+        size_t missing = request.wanted - have;
         return missing < have ? missing : have; /* not all at once: the peer may have lied */
     }
-    return have == 0 || mode == READ_ALL || have >= L_STREAM_CHUNK ? L_STREAM_CHUNK
-                                                                   : L_STREAM_CHUNK / 8;
+    return have == 0 || request.mode == READ_ALL || have >= L_STREAM_CHUNK ? L_STREAM_CHUNK
+                                                                           : L_STREAM_CHUNK / 8;
 }
 
 /* Gets more bytes; satisfies the read from them.  The number of results, 0 to go on, or
  * -errno. */
-static int read_more(lua_State *L, struct l_stream *stream, enum read_mode mode) {
-    size_t size = chunk_size(L, stream, mode);
+static int read_more(lua_State *L, struct l_stream *stream, struct request request) {
+    size_t size = chunk_size(stream, request);
     bool direct = stream->start == stream->end && size <= L_STREAM_CHUNK;
     char *target;
     if (direct) {
         target = l_stream_scratch(L, stream->rt);
-        if (mode == READ_SOME && (size_t)lua_tointeger(L, 2) < size) {
-            size = (size_t)lua_tointeger(L, 2);
-        }
+        if (request.mode == READ_SOME && request.wanted < size) size = request.wanted;
     } else {
         reserve(L, stream, size);
         target = stream->buffer + stream->end;
@@ -158,7 +172,7 @@ static int read_more(lua_State *L, struct l_stream *stream, enum read_mode mode)
         return 0;
     }
     struct view view = {target, (size_t)got, 0};
-    int results = satisfy(L, stream, &view, mode);
+    int results = satisfy(L, stream, &view, request);
     size_t rest = view.length - view.consumed;
     if (rest > 0) {
         reserve(L, stream, rest);
@@ -168,7 +182,7 @@ static int read_more(lua_State *L, struct l_stream *stream, enum read_mode mode)
     return results;
 }
 
-static int read_step(lua_State *L, struct l_stream *stream, enum read_mode mode);
+static int read_step(lua_State *L, struct l_stream *stream, struct request request);
 
 static int read_again(lua_State *L, int status, lua_KContext context) {
     struct l_stream *stream = lua_touserdata(L, 1);
@@ -176,93 +190,87 @@ static int read_again(lua_State *L, int status, lua_KContext context) {
     stream->busy_reading = false;
     l_task_resumed(L, stream->rt);
     if (stream->fd < 0) return l_stream_closed_meanwhile(L);
-    return read_step(L, stream, (enum read_mode)context);
+    return read_step(L, stream, unpack(context));
 }
 
-static int read_next_turn(lua_State *L, struct l_stream *stream, enum read_mode mode) {
+static int read_next_turn(lua_State *L, struct l_stream *stream, struct request request) {
     struct l_task *task = l_stream_may_wait(L, stream, "read");
     stream->busy_reading = true;
-    return l_task_wait_k(L, task, NULL, NULL, mode, read_again);
+    return l_task_wait_k(L, task, NULL, NULL, pack(request), read_again);
 }
 
-static int read_step(lua_State *L, struct l_stream *stream, enum read_mode mode) {
+static int read_step(lua_State *L, struct l_stream *stream, struct request request) {
     for (;;) {
         struct view view = {stream->buffer + stream->start, stream->end - stream->start, 0};
         if (view.length > 0 || stream->eof) {
-            int results = satisfy(L, stream, &view, mode);
+            int results = satisfy(L, stream, &view, request);
             stream->start += view.consumed;
             release_if_empty(L, stream);
             if (results > 0) return results;
         }
         stream->needs = L_NEEDS_READ;
         bool ask = stream->readable || !stream->pollable || stream->channel->buffers;
-        int result = ask ? read_more(L, stream, mode) : -EAGAIN;
+        int result = ask ? read_more(L, stream, request) : -EAGAIN;
         if (result > 0) return result;
         if (result == -EAGAIN) {
-            l_stream_may_wait(L, stream, "read");
+            struct l_task *task = l_stream_may_wait(L, stream, "read");
             stream->busy_reading = true;
-            return l_stream_wait(L, stream, POLL_READ, mode, read_again);
+            return l_stream_wait(L, stream, task, POLL_READ, pack(request), read_again);
         }
         if (result < 0) return l_stream_push_failure(L, stream, -result);
-        if (l_stream_out_of_budget(L, stream->rt)) return read_next_turn(L, stream, mode);
+        if (l_stream_out_of_budget(L, stream->rt)) return read_next_turn(L, stream, request);
     }
 }
 
-static int read_mode(lua_State *L, struct l_stream *stream, enum read_mode mode) {
+static int begin(lua_State *L, struct l_stream *stream, enum read_mode mode, lua_Integer wanted) {
+    struct request request = {mode, (size_t)wanted};
     if (stream->busy_reading) {
         return luaL_error(L, "another task is already reading from this stream");
     }
-    if (l_stream_out_of_budget(L, stream->rt)) return read_next_turn(L, stream, mode);
-    return read_step(L, stream, mode);
+    if (l_stream_out_of_budget(L, stream->rt)) return read_next_turn(L, stream, request);
+    return read_step(L, stream, request);
 }
 
-static lua_Integer check_size(lua_State *L, int arg, lua_Integer otherwise) {
-    lua_Integer size = luaL_optinteger(L, arg, otherwise);
-    luaL_argcheck(L, size >= 0 && size < (lua_Integer)PTRDIFF_MAX / 2, arg,
-                  "number of bytes out of range");
+static lua_Integer check_size(lua_State *L, int arg) {
+    lua_Integer size = luaL_checkinteger(L, arg);
+    luaL_argcheck(L, size >= 0 && size <= MOST_BYTES, arg, "number of bytes out of range");
     return size;
+}
+
+/* What a read of no bytes gives: for the kernel that would be the end of the stream. */
+static int push_nothing(lua_State *L) {
+    lua_pushliteral(L, "");
+    return 1;
 }
 
 static int stream_read(lua_State *L) {
     struct l_stream *stream = l_stream_check_open(L, 1);
-    lua_settop(L, 2);
+    if (lua_isnoneornil(L, 2)) return begin(L, stream, READ_SOME, L_STREAM_CHUNK);
     if (lua_type(L, 2) == LUA_TSTRING && !lua_isnumber(L, 2)) {
         const char *format = lua_tostring(L, 2);
         if (format[0] == '*') format++;
         switch (format[0]) {
-        case 'a': return read_mode(L, stream, READ_ALL);
-        case 'l': return read_mode(L, stream, READ_LINE);
-        case 'L': return read_mode(L, stream, READ_LINE_KEEP);
+        case 'a': return begin(L, stream, READ_ALL, 0);
+        case 'l': return begin(L, stream, READ_LINE, 0);
+        case 'L': return begin(L, stream, READ_LINE_KEEP, 0);
         default: return luaL_argerror(L, 2, "invalid format");
         }
     }
-    lua_Integer size = check_size(L, 2, L_STREAM_CHUNK);
-    if (size == 0) { /* for the kernel that would be the end of the stream */
-        lua_pushliteral(L, "");
-        return 1;
-    }
-    lua_pushinteger(L, size);
-    lua_replace(L, 2);
-    return read_mode(L, stream, READ_SOME);
+    lua_Integer size = check_size(L, 2);
+    return size == 0 ? push_nothing(L) : begin(L, stream, READ_SOME, size);
 }
 
 static int stream_readline(lua_State *L) {
     static const char *const formats[] = {"l", "L", NULL};
     struct l_stream *stream = l_stream_check_open(L, 1);
     int format = luaL_checkoption(L, 2, "l", formats);
-    lua_settop(L, 1);
-    return read_mode(L, stream, format == 0 ? READ_LINE : READ_LINE_KEEP);
+    return begin(L, stream, format == 0 ? READ_LINE : READ_LINE_KEEP, 0);
 }
 
 static int stream_readexactly(lua_State *L) {
     struct l_stream *stream = l_stream_check_open(L, 1);
-    luaL_checkinteger(L, 2);
-    lua_settop(L, 2);
-    if (check_size(L, 2, 0) == 0) {
-        lua_pushliteral(L, "");
-        return 1;
-    }
-    return read_mode(L, stream, READ_EXACTLY);
+    lua_Integer size = check_size(L, 2);
+    return size == 0 ? push_nothing(L) : begin(L, stream, READ_EXACTLY, size);
 }
 
 static int stream_readuntil(lua_State *L) {
@@ -270,8 +278,7 @@ static int stream_readuntil(lua_State *L) {
     size_t length;
     luaL_checklstring(L, 2, &length);
     luaL_argcheck(L, length > 0, 2, "separator must not be empty");
-    lua_settop(L, 2);
-    return read_mode(L, stream, READ_UNTIL);
+    return begin(L, stream, READ_UNTIL, 0);
 }
 
 const luaL_Reg l_stream_read_methods[] = {{"read", stream_read},

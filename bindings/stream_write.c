@@ -7,11 +7,11 @@
 enum { PARTS_PER_WRITE = 64 };
 
 /* The parts from byte `sent` on; at most PARTS_PER_WRITE. */
-static int gather_parts(lua_State *L, size_t sent, struct iovec *parts) {
-    int count = 0, top = lua_gettop(L);
+static int gather_parts(lua_State *L, int top, size_t sent, struct iovec *parts) {
+    int count = 0;
     for (int i = 2; i <= top && count < PARTS_PER_WRITE; i++) {
         size_t length;
-        const char *text = lua_tolstring(L, i, &length);
+        const char *text = luaL_checklstring(L, i, &length);
         if (sent >= length) {
             sent -= length;
             continue;
@@ -42,27 +42,21 @@ static bool writer_resumed(lua_State *L, struct l_stream *stream) {
     return stream->fd >= 0;
 }
 
-static int write_step(lua_State *L, struct l_stream *stream, size_t sent);
+static int write_again(lua_State *L, int status, lua_KContext sent);
 
-static int write_again(lua_State *L, int status, lua_KContext sent) {
-    struct l_stream *stream = lua_touserdata(L, 1);
-    (void)status;
-    if (!writer_resumed(L, stream)) return l_stream_closed_meanwhile(L);
-    return write_step(L, stream, (size_t)sent);
-}
-
-static int write_step(lua_State *L, struct l_stream *stream, size_t sent) {
-    for (;;) {
-        struct iovec parts[PARTS_PER_WRITE];
-        int count = gather_parts(L, sent, parts);
-        if (count == 0) break;
+/* Writes the parts, which are those from byte `sent` on, and what follows them. */
+static int write_parts(lua_State *L, struct l_stream *stream, size_t sent, struct iovec *parts,
+                       int count) {
+    int top = lua_gettop(L);
+    for (; count > 0; count = gather_parts(L, top, sent, parts)) {
         stream->needs = L_NEEDS_WRITE;
         bool tries = stream->writable || !stream->pollable;
         ssize_t result = tries ? stream->channel->write(stream, parts, count) : -EAGAIN;
         if (result == -EAGAIN) {
-            stream->turn = l_stream_may_wait(L, stream, "write");
+            struct l_task *task = l_stream_may_wait(L, stream, "write");
+            stream->turn = task;
             if (tries) stream->write_begun = true;
-            return l_stream_wait(L, stream, POLL_WRITE, (lua_KContext)sent, write_again);
+            return l_stream_wait(L, stream, task, POLL_WRITE, (lua_KContext)sent, write_again);
         }
         stream->write_begun = false;
         if (result < 0) {
@@ -70,10 +64,20 @@ static int write_step(lua_State *L, struct l_stream *stream, size_t sent) {
             return l_stream_push_failure(L, stream, (int)-result);
         }
         sent += (size_t)result;
+        if (count == 1 && top == 2 && (size_t)result == parts->iov_len) break;
     }
     l_stream_end_writing(L, stream);
     lua_pushboolean(L, 1);
     return 1;
+}
+
+static int write_again(lua_State *L, int status, lua_KContext sent) {
+    struct l_stream *stream = lua_touserdata(L, 1);
+    struct iovec parts[PARTS_PER_WRITE];
+    (void)status;
+    if (!writer_resumed(L, stream)) return l_stream_closed_meanwhile(L);
+    int count = gather_parts(L, lua_gettop(L), (size_t)sent, parts);
+    return write_parts(L, stream, (size_t)sent, parts, count);
 }
 
 static void leave_turns(struct l_task *task) {
@@ -84,9 +88,11 @@ static const struct l_wait turn_wait = {"another task's write to end", leave_tur
 
 static int stream_write(lua_State *L) {
     struct l_stream *stream = l_stream_check_open(L, 1);
+    struct iovec parts[PARTS_PER_WRITE];
     int top = lua_gettop(L);
-    luaL_checkany(L, 2);
-    for (int i = 2; i <= top; i++) luaL_checkstring(L, i);
+    if (top < 2) luaL_checkany(L, 2);
+    int count = gather_parts(L, top, 0, parts);
+    for (int i = 2 + PARTS_PER_WRITE; i <= top; i++) luaL_checkstring(L, i);
     if (stream->sent_eof) return luaL_error(L, "cannot write after write_eof()");
     if (stream->turn != NULL) {
         struct l_task *task = l_stream_may_wait(L, stream, "write");
@@ -97,7 +103,7 @@ static int stream_write(lua_State *L) {
         stream->turn = l_stream_may_wait(L, stream, "write");
         return l_task_wait(L, stream->turn, NULL, NULL, write_again);
     }
-    return write_step(L, stream, 0);
+    return write_parts(L, stream, 0, parts, count);
 }
 
 static int eof_step(lua_State *L, int status, lua_KContext context) {
@@ -107,7 +113,7 @@ static int eof_step(lua_State *L, int status, lua_KContext context) {
     ssize_t result = stream->channel->write_eof(stream);
     if (result == -EAGAIN) {
         stream->turn = l_stream_may_wait(L, stream, "write_eof");
-        return l_stream_wait(L, stream, POLL_WRITE, 1, eof_step);
+        return l_stream_wait(L, stream, stream->turn, POLL_WRITE, 1, eof_step);
     }
     l_stream_end_writing(L, stream);
     if (result < 0) return l_stream_push_failure(L, stream, (int)-result);

@@ -174,7 +174,7 @@ static int handshake_step(lua_State *L, int status, lua_KContext resumed) {
     if (done == 1) tls->established = true;
     if (result == -EAGAIN) {
         if (!resumed) claim(stream, l_stream_may_wait(L, stream, "the TLS handshake"));
-        return l_stream_wait(L, stream, POLL_READ, 1, handshake_step);
+        return l_stream_wait(L, stream, stream->turn, POLL_READ, 1, handshake_step);
     }
     if (resumed) release(L, stream);
     if (result <= 0) return tls_push_error(L, stream, result == 0 ? ECONNRESET : (int)-result);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lua5.4/lualib.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -297,6 +298,13 @@ static int open_state(lua_State *L) {
     return 1;
 }
 
+/* The garbage of a few seconds' echoing is freed at once, and wanted again at once: malloc must
+ * not give it back to the kernel in between, as it does with more than 128 KiB. */
+static void tune_malloc(void) {
+    mallopt(M_TRIM_THRESHOLD, 8 << 20);
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+}
+
 static int run(lua_State *L, struct command_line *line) {
     lua_pushcfunction(L, open_state);
     lua_pushlightuserdata(L, line);
@@ -344,6 +352,7 @@ int main(int argc, char **argv) {
         fflush(stdout);
     }
     struct alloc alloc;
+    tune_malloc();
     alloc_init(&alloc);
     lua_State *L = l_state_new(SLABS ? alloc_resize : NULL, &alloc);
     if (L == NULL) {
