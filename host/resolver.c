@@ -28,6 +28,7 @@ struct resolver {
     size_t pending; /* queries that c-ares has */
     size_t wanted;  /* those of them that were not given up */
     bool busy;      /* c-ares is at work, and may be calling us */
+    bool deaf;      /* memory did not suffice to watch a socket */
     char *servers;
     struct timespec configured; /* the configuration's time when it was read */
 };
@@ -43,13 +44,15 @@ static void arm_timer(struct resolver *resolver) {
 }
 
 /* After whatever may have changed things.  Queries that nobody waits for would keep their
- * sockets and the timer for a long time: where there are no others, they end. */
+ * sockets and the timer for a long time: where there are no others, they end.  So do all of
+ * them when the answers to some would not be heard. */
 static void settle(struct resolver *resolver) {
-    if (resolver->wanted == 0 && resolver->pending > 0) {
+    if ((resolver->wanted == 0 || resolver->deaf) && resolver->pending > 0) {
         resolver->busy = true;
         ares_cancel(resolver->channel);
         resolver->busy = false;
     }
+    resolver->deaf = false;
     arm_timer(resolver);
 }
 
@@ -102,24 +105,23 @@ static void forget_socket(struct resolver *resolver, struct resolver_socket *gon
     free(gone);
 }
 
-static void set_watch(struct poller *poller, struct watch *watch, int fd,
+/* False: it cannot be watched. */
+static bool set_watch(struct poller *poller, struct watch *watch, int fd,
                       enum poll_direction direction, bool wanted) {
-    if (wanted == watch_started(watch)) return;
-    if (wanted) {
-        poller_start(poller, watch, fd, direction); /* failing, the query times out */
-    } else {
-        poller_stop(poller, watch);
-    }
+    if (wanted == watch_started(watch)) return true;
+    if (wanted) return poller_start(poller, watch, fd, direction) == 0;
+    poller_stop(poller, watch);
+    return true;
 }
 
 static void socket_changed(void *arg, ares_socket_t fd, int readable, int writable) {
     struct resolver *resolver = arg;
     struct resolver_socket *self = find_socket(resolver, fd);
-    if (self == NULL) return; /* out of memory: the query times out */
     struct poller *poller = &resolver->loop->poller;
-    set_watch(poller, &self->reader, fd, POLL_READ, readable);
-    set_watch(poller, &self->writer, fd, POLL_WRITE, writable);
-    if (!readable && !writable) forget_socket(resolver, self);
+    bool hears = self != NULL && set_watch(poller, &self->reader, fd, POLL_READ, readable) &&
+                 set_watch(poller, &self->writer, fd, POLL_WRITE, writable);
+    if (!hears && (readable || writable)) resolver->deaf = true;
+    if (self != NULL && !readable && !writable) forget_socket(resolver, self);
 }
 
 /* ---- the channel ---- */
@@ -240,7 +242,8 @@ static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *
         request->resolver->wanted--;
         query->pending = false;
         if (status != ARES_SUCCESS) {
-            fail(query, status);
+            bool unheard = status == ARES_ECANCELLED && request->resolver->deaf;
+            fail(query, unheard ? ARES_ENOMEM : status);
         } else {
             keep_addresses(query, info);
         }

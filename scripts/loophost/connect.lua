@@ -105,14 +105,6 @@ local function try(race, i, attempt, address)
   race.changed:set()
 end
 
--- What raises, for want of memory say, ends the race.
-local function run_attempt(race, ...)
-  local ok, err = core.pcall(try, race, ...)
-  if ok then return end
-  race.error = err
-  race.changed:set()
-end
-
 -- Waits for the next failure or the winner; at most so many seconds, or for ever.
 function Race:wait(seconds)
   if self.error then error(self.error, 0) end
@@ -157,8 +149,14 @@ local function race_to(addresses, delay, attempt)
     winner = false, over = false, error = false,
   }, Race)
   local loop = tasks.loop()
+  local function over(task) -- what raises, for want of memory say, ends the race
+    if task:cancelled() or task:exception() == nil then return end
+    race.error = task:exception()
+    race.changed:set()
+  end
   for i, address in ipairs(addresses) do
-    race.attempts[i] = loop:create_task(run_attempt, race, i, attempt, address)
+    race.attempts[i] = loop:create_task(try, race, i, attempt, address)
+    race.attempts[i]:add_done_callback(over)
     local deadline, failed = loop:time() + delay, race.failed
     while not race.winner and race.failed == failed and loop:time() < deadline do
       race:wait(deadline - loop:time())

@@ -89,7 +89,17 @@ local function close_all(listeners)
   for _, listener in ipairs(listeners) do listener:close() end
 end
 
--- A server of the listeners, or the three results of a failure.
+-- Has all of them accept: true, or nil, message, code.
+local function start_all(listeners, service)
+  for _, listener in ipairs(listeners) do
+    local started, message, code = listener:start(service)
+    if not started then return nil, message, code end
+  end
+  return true
+end
+
+-- A server of the listeners, or the three results of a failure. One that accepts is held by
+-- the loop: where an error is raised, for want of memory, none must stay behind.
 local function new_server(fn, listeners, opts, from)
   local loop = core.running_loop() or core.get_event_loop()
   local self = setmetatable({
@@ -99,14 +109,11 @@ local function new_server(fn, listeners, opts, from)
   local function tell(what, ...) told[what](self, ...) end
   self.service = core.service(loop, fn, tell, from, opts.limit, opts.max_connections,
     math.max(opts.backlog or 100, 1))
-  for _, listener in ipairs(listeners) do
-    local started, message, code = listener:start(self.service)
-    if not started then
-      self:close()
-      return nil, message, code
-    end
-  end
-  return self
+  local ok, started, message, code = core.rawpcall(start_all, listeners, self.service)
+  if ok and started then return self end
+  self:close()
+  if not ok then error(started, 0) end
+  return nil, message, code
 end
 
 -- The addresses of the host or hosts, each once; or the three results of a failure.
@@ -228,12 +235,13 @@ end
 -- Accepts no more. The connections that are there go on.
 function Server:close()
   if not self.open then return end
-  self.open = false
   close_all(self.listeners)
   self.service:close()
-  if EventLoop.is_closed(self.loop) then return end
-  self.closed:set()
-  if self.service:active() == 0 then self.finished:set() end
+  if not EventLoop.is_closed(self.loop) then
+    self.closed:set()
+    if self.service:active() == 0 then self.finished:set() end
+  end
+  self.open = false -- at last: a close that failed, for want of memory, can be repeated
 end
 
 -- Waits until it is closed and the handlers of all its connections have ended.

@@ -17,8 +17,12 @@
 #define VISIBLE __attribute__((visibility("default")))
 #define WEAK    __attribute__((weak))
 
-static _Thread_local long left, count; /* until it fails; since `starve` */
-static _Thread_local bool armed, inside, again;
+/* Each thread's, without a call of __tls_get_addr: that is the address sanitizer's, which has
+ * memory allocated before it is ready. */
+#define PER_THREAD static _Thread_local __attribute__((tls_model("initial-exec")))
+
+PER_THREAD long left, count; /* until it fails; since `starve` */
+PER_THREAD bool armed, inside, again;
 
 /* Whether this one fails. */
 static bool fails(void) {
@@ -53,6 +57,11 @@ VISIBLE void *realloc(void *block, size_t size) {
     if (size > 0 && fails()) return NULL;
     return __interceptor_realloc != NULL ? __interceptor_realloc(block, size)
                                          : __libc_realloc(block, size);
+}
+
+/* What the dynamic linker allocates is known by who called malloc: now that is us. */
+VISIBLE const char *__lsan_default_suppressions(void) { /* NOLINT: their name */
+    return "leak:dl_open_worker_begin";
 }
 
 /* ---- Lua's allocator ---- */
