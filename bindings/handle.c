@@ -55,6 +55,11 @@ static void check_callback(lua_State *L, int arg) {
     l_type_error(L, arg, "function");
 }
 
+/* Whether a handle of this kind waits in a heap, for its time or by its priority. */
+static bool has_node(enum l_handle_kind kind) {
+    return kind == L_AT || kind == L_PRIORITY;
+}
+
 /* Leaves the new handle on top of the function and its arguments. */
 static struct l_handle *push_handle(lua_State *L, struct l_runtime *rt, enum l_handle_kind kind,
                                     int first) {
@@ -62,16 +67,18 @@ static struct l_handle *push_handle(lua_State *L, struct l_runtime *rt, enum l_h
     int arguments = lua_gettop(L) - first;
     if (arguments > FEW_ARGUMENTS) luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
     if (arguments >= MAX_ARGUMENTS) luaL_error(L, "too many arguments");
-    struct l_handle *handle = l_newobject(L, rt, kind == L_AT ? L_TIMER_HANDLE : L_HANDLE,
-                                          sizeof *handle, arguments + 1 + rt->context_set);
+    size_t size = has_node(kind) ? sizeof(struct l_handle) : offsetof(struct l_handle, timer.node);
+    struct l_handle *handle = l_newobject(L, rt, kind == L_AT ? L_TIMER_HANDLE : L_HANDLE, size,
+                                          arguments + 1 + rt->context_set);
     if (rt->context_set) {
         handle->has_context = true;
         l_context_push(L, rt);
         lua_setiuservalue(L, -2, arguments + 2);
     }
-    handle->kind = kind;
+    handle->kind = (unsigned char)kind;
     handle->arguments = arguments;
-    timer_init(&handle->timer, handle_run);
+    handle_init(&handle->timer.handle, handle_run);
+    if (has_node(kind)) timer_init(&handle->timer, handle_run);
     for (int i = 0; i <= arguments; i++) {
         lua_pushvalue(L, first + i);
         lua_setiuservalue(L, -2, i + 1);
@@ -213,8 +220,10 @@ static int handle_cancel(lua_State *L) {
     if (loop == NULL) return 0;
     if (handle->kind == L_PRIORITY) {
         loop_cancel_priority(&loop->loop, &handle->timer);
-    } else {
+    } else if (handle->kind == L_AT) {
         loop_cancel_timer(&loop->loop, &handle->timer);
+    } else if (handle_queued(&handle->timer.handle)) {
+        handle_unlink(&handle->timer.handle);
     }
     handle->loop = NULL;
     l_loop_push(L, loop);

@@ -13,9 +13,9 @@ struct l_handle {
     struct l_loop *loop; /* NULL when it has run, was cancelled, or its loop was closed */
     int slot;            /* its anchor */
     int arguments;
-    enum l_handle_kind kind;
+    unsigned char kind; /* enum l_handle_kind */
     bool cancelled, has_context;
-    struct timer timer;
+    struct timer timer; /* without its node, which ends the struct, in what stands in no heap */
 };
 
 void l_handle_open(lua_State *L, struct l_runtime *rt);
