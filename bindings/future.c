@@ -36,23 +36,55 @@ struct l_future *l_future_new(lua_State *L, struct l_runtime *rt, int loop_index
 }
 
 void l_future_getextra(lua_State *L, int index, enum l_future_extra key) {
-    if (lua_getiuservalue(L, index, L_FUTURE_EXTRA) == LUA_TTABLE) {
-        lua_rawgeti(L, -1, (lua_Integer)key);
-        lua_remove(L, -2);
+    const struct l_future *future = lua_touserdata(L, index);
+    if (!future->has_extras) {
+        lua_pushnil(L);
+        return;
     }
+    lua_getiuservalue(L, index, L_FUTURE_VALUE);
+    lua_rawgeti(L, -1, (lua_Integer)key);
+    lua_remove(L, -2);
+}
+
+/* All keys have a slot in the table's array part: setting one cannot fail. */
+static void make_extras(lua_State *L, int index, struct l_future *future) {
+    lua_createtable(L, L_EXTRA_COUNT, 0);
+    lua_getiuservalue(L, index, L_FUTURE_VALUE);
+    lua_rawseti(L, -2, L_EXTRA_VALUE);
+    lua_setiuservalue(L, index, L_FUTURE_VALUE);
+    future->has_extras = true;
 }
 
 void l_future_setextra(lua_State *L, int index, enum l_future_extra key) {
+    struct l_future *future = lua_touserdata(L, index);
     index = lua_absindex(L, index);
-    if (lua_getiuservalue(L, index, L_FUTURE_EXTRA) != LUA_TTABLE) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
-        lua_setiuservalue(L, index, L_FUTURE_EXTRA);
+    if (!future->has_extras) {
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            return;
+        }
+        make_extras(L, index, future);
     }
+    lua_getiuservalue(L, index, L_FUTURE_VALUE);
     lua_insert(L, -2);
     lua_rawseti(L, -2, (lua_Integer)key);
     lua_pop(L, 1);
+}
+
+void l_future_getvalue(lua_State *L, int index, const struct l_future *future) {
+    if (future->has_extras) {
+        l_future_getextra(L, index, L_EXTRA_VALUE);
+    } else {
+        lua_getiuservalue(L, index, L_FUTURE_VALUE);
+    }
+}
+
+void l_future_setvalue(lua_State *L, int index, const struct l_future *future) {
+    if (future->has_extras) {
+        l_future_setextra(L, index, L_EXTRA_VALUE);
+    } else {
+        lua_setiuservalue(L, index, L_FUTURE_VALUE);
+    }
 }
 
 /* ---- settling ---- */
@@ -131,13 +163,14 @@ static void retrieve(struct l_future *future) {
 
 /* The value on top becomes the results: the n values on top of the stack. */
 static void store_results(lua_State *L, int index, struct l_future *future, int n) {
-    future->results = n;
+    future->results = (unsigned)n & L_FUTURE_MOST_RESULTS;
     if (n > 1) {
         lua_createtable(L, n, 0);
         lua_insert(L, -n - 1);
         for (int i = n; i >= 1; i--) lua_rawseti(L, -i - 1, i);
     }
-    if (n > 0) lua_setiuservalue(L, index, L_FUTURE_RESULT);
+    if (n == 0) lua_pushnil(L);
+    l_future_setvalue(L, index, future);
 }
 
 void l_future_store_results(lua_State *L, int index, struct l_future *future, int n) {
@@ -152,11 +185,11 @@ void l_future_store_results(lua_State *L, int index, struct l_future *future, in
 void l_future_pushcancelled(lua_State *L, int index, struct l_future *future) {
     struct l_runtime *rt = future->rt;
     index = lua_absindex(L, index);
-    lua_getiuservalue(L, index, L_FUTURE_RESULT);
+    l_future_getvalue(L, index, future);
     bool is_error = l_is_cancelled(L, rt, -1);
     if (is_error || (l_future_is_task(future) && !((struct l_task *)future)->started)) {
         lua_pushnil(L);
-        lua_setiuservalue(L, index, L_FUTURE_RESULT);
+        l_future_setvalue(L, index, future);
     }
     if (!is_error) l_error_new(L, rt, "CancelledError");
 }
@@ -168,18 +201,19 @@ int l_future_results(lua_State *L, int index, struct l_future *future) {
     case L_CANCELLED: l_future_pushcancelled(L, index, future); return lua_error(L);
     case L_FAILED:
         retrieve(future);
-        lua_getiuservalue(L, index, L_FUTURE_RESULT);
+        l_future_getvalue(L, index, future);
         l_keep_cause(L, future->rt, index);
         return lua_error(L);
     case L_FINISHED: break;
     }
     if (future->results == 0) return 0;
-    lua_getiuservalue(L, index, L_FUTURE_RESULT);
+    l_future_getvalue(L, index, future);
     if (future->results == 1) return 1;
     int list = lua_gettop(L);
-    luaL_checkstack(L, future->results, "too many results");
-    for (int i = 1; i <= future->results; i++) lua_rawgeti(L, list, i);
-    return future->results;
+    int count = (int)future->results;
+    luaL_checkstack(L, count, "too many results");
+    for (int i = 1; i <= count; i++) lua_rawgeti(L, list, i);
+    return count;
 }
 
 static int future_result(lua_State *L) {
@@ -197,7 +231,7 @@ static int future_exception(lua_State *L) {
     case L_FAILED: break;
     }
     retrieve(future);
-    lua_getiuservalue(L, 1, L_FUTURE_RESULT);
+    l_future_getvalue(L, 1, future);
     return 1;
 }
 
@@ -227,7 +261,7 @@ static int future_failed(lua_State *L) {
 static int future_unretrieved(lua_State *L) {
     struct l_future *future = l_future_check(L, 1);
     lua_pushboolean(L, future->unretrieved);
-    lua_getiuservalue(L, 1, L_FUTURE_RESULT);
+    l_future_getvalue(L, 1, future);
     retrieve(future);
     return 2;
 }
@@ -262,7 +296,7 @@ static int future_set_exception(lua_State *L) {
     luaL_argcheck(L, !lua_isnoneornil(L, 2), 2, "an error expected, got nil");
     lua_settop(L, 2);
     bool cancelled = l_is_cancelled(L, future->rt, 2);
-    lua_setiuservalue(L, 1, L_FUTURE_RESULT);
+    l_future_setvalue(L, 1, future);
     if (!cancelled) l_future_guard(L, 1, future);
     l_future_settle(L, 1, future, cancelled ? L_CANCELLED : L_FAILED);
     return 0;
@@ -292,7 +326,7 @@ bool l_future_cancel(lua_State *L, int index, struct l_future *future) {
         return cancelled;
     }
     lua_pop(L, 1);
-    lua_setiuservalue(L, index, L_FUTURE_RESULT);
+    l_future_setvalue(L, index, future);
     l_future_settle(L, index, future, L_CANCELLED);
     return true;
 }
@@ -314,7 +348,7 @@ static int future_on_cancel(lua_State *L) {
 
 void l_future_push_cancel_message(lua_State *L, int index, struct l_future *future) {
     bool never_began = l_future_is_task(future) && !((struct l_task *)future)->started;
-    lua_getiuservalue(L, index, L_FUTURE_RESULT);
+    l_future_getvalue(L, index, future);
     if (!never_began && !l_is_cancelled(L, future->rt, -1)) return;
     lua_pop(L, 1);
     lua_pushnil(L);
@@ -326,9 +360,9 @@ void l_future_copy_outcome(lua_State *L, int index, struct l_future *target, int
     if (source->state == L_CANCELLED) {
         l_future_pushcancelled(L, source_index, source);
     } else {
-        lua_getiuservalue(L, source_index, L_FUTURE_RESULT);
+        l_future_getvalue(L, source_index, source);
     }
-    lua_setiuservalue(L, index, L_FUTURE_RESULT);
+    l_future_setvalue(L, index, target);
     if (source->state == L_FAILED) {
         retrieve(source);
         lua_pushvalue(L, source_index);

@@ -6,33 +6,40 @@
 
 enum l_future_state { L_PENDING, L_FINISHED, L_FAILED, L_CANCELLED };
 
+/* There may be a million of them: small things share a word. */
 struct l_future {
     struct l_object object;
     struct l_runtime *rt;
     struct l_loop *loop; /* NULL only for the main task before its first wait */
-    enum l_future_state state;
-    int results;                   /* of a finished one; 2 and more are packed in a table */
-    bool unretrieved;              /* it failed and nobody has looked at the error */
+    enum l_future_state state : 4;
+    bool unretrieved : 1;          /* it failed and nobody has looked at the error */
+    bool has_extras : 1;           /* see L_FUTURE_VALUE */
+    unsigned results : 26;         /* of a finished one; 2 and more are packed in a table */
     int functions;                 /* of scripts, among the callbacks */
     struct handle_queue callbacks; /* tasks that wait and l_handles, in order */
 };
 
-/* L_FUTURE_RESULT holds the result, the error, or what cancel() was given; L_FUTURE_EXTRA
- * a table for what few futures have (enum l_future_extra), made when first needed. */
+enum { L_FUTURE_MOST_RESULTS = (1 << 26) - 1 }; /* more than a stack of Lua's can hold */
+
+/* L_FUTURE_VALUE holds the result, the error, or what cancel() was given; of a task that is not
+ * done, the function that created it.  A future that has extras (enum l_future_extra) has a
+ * table there instead, with this value among them. */
 enum {
     L_FUTURE_LOOP = 1,
-    L_FUTURE_RESULT,
-    L_FUTURE_EXTRA,
-    L_FUTURE_USERVALUES = L_FUTURE_EXTRA,
+    L_FUTURE_VALUE,
+    L_FUTURE_USERVALUES = L_FUTURE_VALUE,
 };
 enum l_future_extra {
-    L_EXTRA_CALLBACKS = 1, /* list of the handles in `callbacks`: keeps them alive */
-    L_EXTRA_GUARD,         /* reports an error that nobody looks at, when collected */
-    L_EXTRA_STORY,         /* of a task that failed: its tracebacks, its awaiters' */
-    L_EXTRA_CAUSE,         /* the future whose error this one passes on */
-    L_EXTRA_CANCEL,        /* what cancel() does instead */
-    L_EXTRA_NAME,          /* of a task, when set by hand */
-    L_EXTRA_CONTEXT,       /* of a task: its context variables */
+    L_EXTRA_VALUE = 1,
+    L_EXTRA_CALLBACKS, /* list of the handles in `callbacks`: keeps them alive */
+    L_EXTRA_GUARD,     /* reports an error that nobody looks at, when collected */
+    L_EXTRA_STORY,     /* of a task that failed: its tracebacks, its awaiters' */
+    L_EXTRA_CAUSE,     /* the future whose error this one passes on */
+    L_EXTRA_CANCEL,    /* what cancel() does instead */
+    L_EXTRA_NAME,      /* of a task, when set by hand */
+    L_EXTRA_CONTEXT,   /* of a task: its context variables */
+    L_EXTRA_MESSAGE,   /* of a task that is to be cancelled: what cancel() was given */
+    L_EXTRA_COUNT = L_EXTRA_MESSAGE,
 };
 
 void l_future_open(lua_State *L, struct l_runtime *rt);
@@ -53,15 +60,20 @@ static inline bool l_future_is_task(const struct l_future *future) {
     return l_is(&future->object, L_TASK);
 }
 
-/* Settles the future at the index with what is in its L_FUTURE_RESULT already, and
+/* Settles the future at the index with what is its value already, and
  * schedules its callbacks.  May raise out of memory, before anything has changed. */
 void l_future_settle(lua_State *L, int index, struct l_future *future, enum l_future_state state);
 
 /* Pushes the results and returns their number, or raises the error or CancelledError. */
 int l_future_results(lua_State *L, int index, struct l_future *future);
 
-/* Pushes a field of the future's extra table (nil if there is none); sets it to the
- * value on top, which it pops. */
+/* Pushes the value of the future at the index; sets it to what is on top, which it pops.
+ * Neither allocates. */
+void l_future_getvalue(lua_State *L, int index, const struct l_future *future);
+void l_future_setvalue(lua_State *L, int index, const struct l_future *future);
+
+/* Pushes an extra of the future at the index (nil if there is none); sets it to the value on
+ * top, which it pops: the first one that is not nil allocates. */
 void l_future_getextra(lua_State *L, int index, enum l_future_extra key);
 void l_future_setextra(lua_State *L, int index, enum l_future_extra key);
 

@@ -48,7 +48,7 @@ static void push_outcome(lua_State *L, int index, struct l_future *child) {
         lua_pushnil(L);
         return;
     }
-    lua_getiuservalue(L, index, L_FUTURE_RESULT);
+    l_future_getvalue(L, index, child);
     if (child->state == L_FINISHED && child->results > 1) {
         lua_rawgeti(L, -1, 1);
         lua_remove(L, -2);
@@ -87,7 +87,7 @@ static int settle_outer(lua_State *L) {
     } else {
         lua_pushnil(L);
         l_error_new(L, outer->rt, "CancelledError");
-        lua_setiuservalue(L, 3, L_FUTURE_RESULT);
+        l_future_setvalue(L, 3, outer);
         l_future_settle(L, 3, outer, L_CANCELLED);
     }
     return 0;

@@ -25,23 +25,18 @@ static bool push_line_of(lua_State *L, lua_State *stack) {
 /* Pushes "file:line" of the innermost function of a script that runs; in a task of which
  * all is ours, where that was created; or nil. */
 static void push_place(lua_State *L, struct l_runtime *rt) {
-    lua_Debug info;
     lua_State *stack = L;
     do {
         if (push_line_of(L, stack)) return;
         stack = l_task_outer(stack);
     } while (stack != NULL);
-    lua_pushnil(L);
-    if (rt->current == NULL || rt->current == rt->main) return;
-    l_task_push(L, rt->current);
-    if (lua_getiuservalue(L, -1, L_TASK_CREATOR) == LUA_TFUNCTION) {
-        lua_getinfo(L, ">S", &info);
-        lua_pushfstring(L, "%s:%d", info.short_src, rt->current->created_line);
-        lua_replace(L, -3);
-        lua_pop(L, 1);
-    } else {
-        lua_pop(L, 2);
+    if (rt->current == NULL || rt->current == rt->main) {
+        lua_pushnil(L);
+        return;
     }
+    l_task_push(L, rt->current);
+    l_task_pushcreated(L, -1, rt->current);
+    lua_remove(L, -2);
 }
 
 void l_inventory_note(lua_State *L, struct l_runtime *rt) {

@@ -329,7 +329,7 @@ static int conclude(lua_State *L, struct l_runtime *rt, struct l_task *task) {
         return 1;
     case L_FAILED:
         task->future.unretrieved = false;
-        lua_getiuservalue(L, 1, L_FUTURE_RESULT);
+        l_future_getvalue(L, 1, &task->future);
         print_error(L, rt, 1);
         return 1;
     case L_PENDING: break;

@@ -15,18 +15,19 @@
 void l_task_keep_failure(lua_State *L, struct l_task *task) {
     struct l_runtime *rt = task->future.rt;
     int error = lua_gettop(L);
-    lua_pushvalue(L, error);
-    lua_setiuservalue(L, 1, L_FUTURE_RESULT);
-    task->outcome = l_is_cancelled(L, rt, error) ? L_CANCELLED : L_FAILED;
+    enum l_future_state outcome = l_is_cancelled(L, rt, error) ? L_CANCELLED : L_FAILED;
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     l_pushhook(L, rt, "story");
     lua_pushvalue(L, 1);
     l_take_traceback(L, rt);
     l_take_cause(L, rt, error);
-    lua_pushboolean(L, task->outcome == L_FAILED);
+    lua_pushboolean(L, outcome == L_FAILED);
     lua_call(L, 4, 1);
+    task->outcome = outcome;
     l_future_setextra(L, 1, L_EXTRA_STORY);
-    if (task->outcome == L_FAILED) l_future_guard(L, 1, &task->future);
+    lua_pushvalue(L, error);
+    l_future_setvalue(L, 1, &task->future);
+    if (outcome == L_FAILED) l_future_guard(L, 1, &task->future);
 }
 
 int l_task_body_done(lua_State *L, int status, lua_KContext context) {
@@ -34,6 +35,8 @@ int l_task_body_done(lua_State *L, int status, lua_KContext context) {
     (void)context;
     if (task->must_cancel && (status == LUA_OK || status == LUA_YIELD)) {
         task->outcome = L_CANCELLED; /* too late to raise it; its message is kept */
+        l_future_getextra(L, 1, L_EXTRA_MESSAGE);
+        l_future_setvalue(L, 1, &task->future);
     } else if (status == LUA_OK || status == LUA_YIELD) {
         task->outcome = L_FINISHED;
         l_future_store_results(L, 1, &task->future, lua_gettop(L) - 2);
@@ -109,8 +112,9 @@ static void note_creator(lua_State *L, int index, struct l_task *task, int level
     while (lua_getstack(L, level++, &info)) {
         lua_getinfo(L, "fl", &info);
         if (info.currentline >= 0 && is_scripts(L, task->future.rt, &info)) {
-            task->created_line = info.currentline;
-            lua_setiuservalue(L, index, L_TASK_CREATOR);
+            unsigned line = (unsigned)info.currentline;
+            task->created_line = line & L_TASK_LAST_LINE;
+            lua_setiuservalue(L, index, L_FUTURE_VALUE);
             return;
         }
         lua_pop(L, 1);
@@ -120,8 +124,21 @@ static void note_creator(lua_State *L, int index, struct l_task *task, int level
 void l_task_copy_creator(lua_State *L, struct l_task *task, int sibling) {
     const struct l_task *other = lua_touserdata(L, sibling);
     task->created_line = other->created_line;
-    lua_getiuservalue(L, sibling, L_TASK_CREATOR);
-    lua_setiuservalue(L, -2, L_TASK_CREATOR);
+    l_future_getvalue(L, sibling, &other->future);
+    l_future_setvalue(L, -2, &task->future);
+}
+
+void l_task_pushcreated(lua_State *L, int index, const struct l_task *task) {
+    lua_Debug info;
+    bool is_known = task->outcome == L_PENDING && task->future.state == L_PENDING;
+    if (is_known) l_future_getvalue(L, index, &task->future);
+    if (!is_known || lua_type(L, -1) != LUA_TFUNCTION) {
+        if (is_known) lua_pop(L, 1);
+        lua_pushnil(L);
+        return;
+    }
+    lua_getinfo(L, ">S", &info);
+    lua_pushfstring(L, "%s:%d", info.short_src, (int)task->created_line);
 }
 
 enum { FEW_ARGUMENTS = 8 }; /* which the stack of any function has room for */

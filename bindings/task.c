@@ -149,11 +149,15 @@ static void finish(struct l_loop *loop, struct l_task *task, bool returned) {
 /* lua_resume itself failed: out of memory, too deep in C, or a coroutine that somebody
  * closed; the error is on the coroutine. */
 static void break_off(lua_State *L, struct l_task *task) {
-    task->outcome = L_FAILED;
     lua_pushcfunction(L, fail);
     l_task_push(L, task);
     lua_xmove(task->coroutine, L, 1);
-    if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
+    if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+    l_task_push(L, task); /* its story could not be kept: it fails with what came of that */
+    lua_insert(L, -2);
+    l_future_setvalue(L, -2, &task->future);
+    lua_pop(L, 1);
+    task->outcome = L_FAILED;
 }
 
 /* ---- steps ---- */
@@ -209,7 +213,7 @@ static int cancel_new_wait(lua_State *L) {
     struct l_task *task = lua_touserdata(L, 1);
     task->must_cancel = false;
     task->cancelling--; /* was counted when it was asked for */
-    lua_getiuservalue(L, 1, L_FUTURE_RESULT);
+    l_future_getextra(L, 1, L_EXTRA_MESSAGE);
     lua_insert(L, 1);
     l_task_cancel(L, task);
     return 0;
@@ -267,6 +271,10 @@ void l_task_step(struct handle *handle) {
         if (!task->started) {
             task->outcome = L_CANCELLED;
             task->must_cancel = false;
+            l_anchored(loop, task->slot);
+            l_future_getextra(L, -1, L_EXTRA_MESSAGE);
+            l_future_setvalue(L, -2, &task->future);
+            lua_pop(L, 1);
             finish(loop, task, false);
             return;
         }
@@ -328,7 +336,7 @@ void l_task_resumed(lua_State *L, struct l_runtime *rt) {
     if (!task->throwing) return;
     task->throwing = false;
     l_task_push(L, task);
-    lua_getiuservalue(L, -1, L_FUTURE_RESULT);
+    l_future_getextra(L, -1, L_EXTRA_MESSAGE);
     l_error_new(L, rt, "CancelledError");
     lua_error(L);
 }

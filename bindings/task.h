@@ -24,30 +24,32 @@ struct l_wait {
     void (*leave)(struct l_task *task);
 };
 
+/* Like a future's, its small things share a word; what each step needs stands together. */
 struct l_task {
     struct l_future future;
-    struct timer timer;        /* its handle is the step, or stands in what the task waits
-                                  for; its node is a sleep's deadline or the priority */
-    struct handle place;       /* in line for a lock or the like, until it has run again */
     lua_State *coroutine;      /* user value L_TASK_COROUTINE keeps it alive */
     lua_State *leaf;           /* where it waits: the innermost coroutine */
     const struct l_wait *wait; /* NULL: ready, running or done */
     void *wait_on;             /* as the kind of wait wants it */
+    bool has_priority : 1;
+    bool started : 1;
+    bool exposed : 1;     /* its coroutine, to scripts: see recycle.h */
+    bool must_cancel : 1; /* raise CancelledError at the next step */
+    bool cancel_woke : 1; /* and that step is due to the cancellation itself */
+    bool throwing : 1;    /* the step under way raises it at the wait */
+    bool can_throw : 1;   /* the last yield was one of ours */
+    bool by_method : 1;   /* the next step is on its way through the loop's own call_soon */
+    enum l_future_state outcome : 4; /* what the body came to */
+    unsigned created_line : 20;      /* in the function that created it; see L_FUTURE_VALUE */
+    unsigned number;                 /* Task-N */
+    struct timer timer;              /* its handle is the step, or stands in what the task waits
+                                    for; its node is a sleep's deadline or the priority */
+    struct handle place;             /* in line for a lock or the like, until it has run again */
     lua_Number priority;
     int slot;
-    int cancelling;   /* cancel() less uncancel() */
-    int created_line; /* in the function that is user value L_TASK_CREATOR */
-    unsigned number;  /* Task-N */
-    bool has_priority;
-    bool started;
-    bool exposed;                /* its coroutine, to scripts: see recycle.h */
-    bool must_cancel;            /* raise CancelledError at the next step */
-    bool cancel_woke;            /* and that step is due to the cancellation itself */
-    bool throwing;               /* the step under way raises it at the wait */
-    bool can_throw;              /* the last yield was one of ours */
-    bool by_method;              /* the next step is on its way through the loop's own call_soon */
-    enum l_future_state outcome; /* what the body came to */
+    int cancelling; /* cancel() less uncancel() */
 };
+enum { L_TASK_LAST_LINE = (1 << 20) - 1 };
 
 /* What lh.Sleep makes: a sleep that is still to be awaited. */
 struct l_sleep {
@@ -57,8 +59,7 @@ struct l_sleep {
 
 enum {
     L_TASK_COROUTINE = L_FUTURE_USERVALUES + 1,
-    L_TASK_CREATOR,
-    L_TASK_USERVALUES = L_TASK_CREATOR,
+    L_TASK_USERVALUES = L_TASK_COROUTINE,
 };
 
 /* The word of a coroutine's own that its extra space holds: see task.c. */
@@ -100,6 +101,10 @@ void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_l
 /* The body has failed with the error on top; the task is at index 1.  Keeps the error and
  * its story: the traceback, who awaited it, where it was created. */
 void l_task_keep_failure(lua_State *L, struct l_task *task);
+
+/* Pushes "file:line" where the task at the index was created; nil if that is not known, or not
+ * any more. */
+void l_task_pushcreated(lua_State *L, int index, const struct l_task *task);
 
 /* How a body ends, with its results or its error above index 2: for the one body that is
  * not called by the usual function (main_task.c).  task, message handler, ... */

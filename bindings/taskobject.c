@@ -158,15 +158,7 @@ static int main_place(lua_State *L) {
 
 /* task_created(task) -> "file:line" or nil */
 static int task_created(lua_State *L) {
-    struct l_task *task = check_task(L);
-    lua_Debug info;
-    if (lua_getiuservalue(L, 1, L_TASK_CREATOR) != LUA_TFUNCTION) return 0;
-    lua_getinfo(L, ">S", &info);
-    if (task->created_line > 0) {
-        lua_pushfstring(L, "%s:%d", info.short_src, task->created_line);
-    } else {
-        lua_pushstring(L, info.short_src);
-    }
+    l_task_pushcreated(L, 1, check_task(L));
     return 1;
 }
 

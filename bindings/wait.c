@@ -114,7 +114,7 @@ bool l_task_cancel(lua_State *L, struct l_task *task) {
     if (!taken) {
         if (!task->must_cancel || !task->cancel_woke) {
             lua_pushvalue(L, message);
-            lua_setiuservalue(L, top, L_FUTURE_RESULT);
+            l_future_setextra(L, top, L_EXTRA_MESSAGE);
         }
         task->must_cancel = true;
     }

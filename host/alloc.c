@@ -38,18 +38,19 @@ struct alloc_arena {
     uint32_t gone;   /* and for those whose memory was given back */
 };
 
-/* Steps of 8 bytes up to 128, of 16 up to 256, of 32 up to 512; 720 is what the stack of a
+/* Steps of 8 bytes up to 128, of 16 up to 320, of 32 up to 512; 720 is what the stack of a
  * coroutine takes. */
 static const unsigned short sizes[ALLOC_CLASSES] = {
-    8,   16,  24,  32,  40,  48,  56,  64,  72,  80,  88,  96,  104, 112, 120, 128, 144, 160, 176,
-    192, 208, 224, 240, 256, 288, 320, 352, 384, 416, 448, 480, 512, 576, 640, 720, 800, 912, 1024,
+    8,   16,  24,  32,  40,  48,  56,  64,  72,  80,  88,  96,   104, 112,
+    120, 128, 144, 160, 176, 192, 208, 224, 240, 256, 272, 288,  304, 320,
+    352, 384, 416, 448, 480, 512, 576, 640, 720, 800, 912, 1024,
 };
 
 static unsigned class_of(size_t size) {
-    static const unsigned char first[] = {32, 33, 34, 34, 35, 35, 36, 37}; /* in steps of 64 */
+    static const unsigned char first[] = {34, 35, 36, 36, 37, 37, 38, 39}; /* in steps of 64 */
     if (size <= 128) return (unsigned)(size - 1) / 8;
-    if (size <= 256) return 16 + (unsigned)(size - 129) / 16;
-    if (size <= 512) return 24 + (unsigned)(size - 257) / 32;
+    if (size <= 320) return 16 + (unsigned)(size - 129) / 16;
+    if (size <= 512) return 28 + (unsigned)(size - 321) / 32;
     unsigned class = first[(size - 513) / 64];
     return sizes[class] < size ? class + 1 : class;
 }

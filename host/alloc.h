@@ -11,7 +11,7 @@
 
 #include <stddef.h>
 
-enum { ALLOC_SMALL = 1024, ALLOC_CLASSES = 38 };
+enum { ALLOC_SMALL = 1024, ALLOC_CLASSES = 40 };
 
 struct alloc_slab;
 struct alloc_arena;
