@@ -272,10 +272,23 @@ static int cancel_main_task(lua_State *L) {
     return 1;
 }
 
+/* forget_cancel() -> whether the main task is cancelled and has not waited since.  As a task
+ * that ends then is cancelled, so is the function of a test; the next one starts afresh. */
+static int forget_cancel(lua_State *L) {
+    struct l_runtime *rt = l_runtime(L);
+    struct l_task *task = rt->main;
+    if (task == NULL || rt->interrupted) return 0;
+    lua_pushboolean(L, task->must_cancel);
+    task->must_cancel = false;
+    task->cancelling = 0;
+    return 1;
+}
+
 void l_main_open(lua_State *L, struct l_runtime *rt) {
     static const luaL_Reg hooks[] = {{"take_interrupt", take_interrupt},
                                      {"leave_loop", leave_loop},
                                      {"cancel_main", cancel_main_task},
+                                     {"forget_cancel", forget_cancel},
                                      {NULL, NULL}};
     handle_init(&rt->interrupt, interrupt);
     l_pushshared(L, rt, L_SHARED_HOOKS);

@@ -6,6 +6,8 @@ local tasks = require "loophost.tasks"
 
 local waitgraph = {}
 
+local MAX_TASKS, MAX_NAMES = 50, 20 -- that are told of; in a circle
+
 local function kind_of(object)
   local meta = debug.getmetatable(object)
   local name = type(meta) == "table" and meta.__name
@@ -82,39 +84,49 @@ local function add_cycle(lines, start, seen)
   end
   for _, node in ipairs(path) do seen[node] = true end
   if not at then return end
-  local names = {}
-  for i = position[at], #path do names[#names + 1] = ("'%s'"):format(path[i].name) end
+  local names, first = {}, position[at]
+  local last = math.min(#path, first + MAX_NAMES - 1)
+  for i = first, last do names[#names + 1] = ("'%s'"):format(path[i].name) end
+  if last < #path then names[#names + 1] = ("%d more"):format(#path - last) end
   names[#names + 1] = ("'%s'"):format(at.name)
   lines[#lines + 1] = "a circle: " .. table.concat(names, " waits for ")
 end
 
--- Adds a line, or more, about each task of the loop that is not done, oldest first; then the
--- circles in which tasks wait for each other.
+-- Adds what is known of the task of the node.
+local function add_node(lines, node, whom)
+  local state
+  if node.task == core.running_task() then
+    state = "runs at " .. (waitgraph.place_of(node.task) or "?")
+  elseif node.what then
+    local what = whom and node.awaited and whom or node.what
+    state = ("waits for %s at %s"):format(what, node.where or "?")
+  else
+    state = "waits for its turn"
+  end
+  if node.created then state = state .. ", created at " .. node.created end
+  lines[#lines + 1] = ("  task '%s' %s"):format(node.name, state)
+  if whom and not node.awaited then lines[#lines + 1] = "    for " .. whom end
+  if node.awaited and not core.istask(node.awaited) then
+    local place = core.place_of(node.awaited)
+    if place then lines[#lines + 1] = "    the future was made at " .. place end
+  end
+end
+
+-- Adds a line, or more, about each of the first tasks of the loop that are not done, oldest
+-- first; then the circles in which tasks wait for each other.
 ---@param loop loophost.EventLoop
 ---@param lines string[]
 ---@return string[] lines
 function waitgraph.describe(loop, lines)
   local nodes, by_number, by_task = collect(loop)
-  local running, name_of = core.running_task(), new_namer()
-  for _, node in ipairs(nodes) do
+  local name_of = new_namer()
+  for i, node in ipairs(nodes) do
     local other, whom = blocker(node, by_number, by_task, name_of)
     node.waits_for = other
-    local state
-    if node.task == running then
-      state = "runs at " .. (waitgraph.place_of(node.task) or "?")
-    elseif node.what then
-      local what = whom and node.awaited and whom or node.what
-      state = ("waits for %s at %s"):format(what, node.where or "?")
-    else
-      state = "waits for its turn"
-    end
-    if node.created then state = state .. ", created at " .. node.created end
-    lines[#lines + 1] = ("  task '%s' %s"):format(node.name, state)
-    if whom and not node.awaited then lines[#lines + 1] = "    for " .. whom end
-    if node.awaited and not core.istask(node.awaited) then
-      local place = core.place_of(node.awaited)
-      if place then lines[#lines + 1] = "    the future was made at " .. place end
-    end
+    if i <= MAX_TASKS then add_node(lines, node, whom) end
+  end
+  if #nodes > MAX_TASKS then
+    lines[#lines + 1] = ("  and %d more tasks"):format(#nodes - MAX_TASKS)
   end
   local seen = {}
   for _, node in ipairs(nodes) do add_cycle(lines, node, seen) end

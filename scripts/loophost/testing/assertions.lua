@@ -11,11 +11,13 @@ local TimeoutError = core.errors.TimeoutError
 
 local assertions = {}
 
--- Runs fn within the seconds: whether it was in time; an error of its own is raised.
+-- Runs fn within the seconds: whether it was in time; an error of its own is raised. luassert's
+-- level is that of who calls the function which calls this one.
 local function in_time(arguments, who, level)
   local seconds, fn = arguments[1], arguments[2]
-  if type(seconds) ~= "number" or type(fn) ~= "function" then
-    error(("%s(seconds, function) expected"):format(who), level)
+  local is_time = type(seconds) == "number" and seconds == seconds
+  if not is_time or type(fn) ~= "function" then
+    error(("%s(seconds, function) expected"):format(who), level + 2)
   end
   core.sleep(0) -- a main task is on a loop from here on
   local block
@@ -30,7 +32,7 @@ local function in_time(arguments, who, level)
 end
 
 local function completes_within(_, arguments, level)
-  return in_time(arguments, "completes_within", level)
+  return (in_time(arguments, "completes_within", level))
 end
 
 local function times_out(_, arguments, level)
@@ -39,7 +41,7 @@ end
 
 local function cancelled(_, arguments, level)
   local future = arguments[1]
-  if not core.isfuture(future) then error("cancelled: a Task or Future expected", level) end
+  if not core.isfuture(future) then error("cancelled: a Task or Future expected", level + 1) end
   return future:cancelled()
 end
 

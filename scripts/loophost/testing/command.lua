@@ -74,7 +74,10 @@ local function take_options(list, complain)
     if list[at] == "--watch" then watch, taken = true, 1 end
     if list[at] == "--help" or list[at] == "-h" then io.stdout:write(HELP):flush() end
     local seed = value_of(list, at, "--seed")
-    if seed then core.defaults.test_seed = math.tointeger(tonumber(seed)) end
+    if seed then
+      core.defaults.test_seed = math.tointeger(tonumber(seed))
+      if not core.defaults.test_seed then complain "--seed must be an integer" end
+    end
     if taken == 0 then
       taken = WITH_VALUE[list[at]] and 2 or 1
       table.move(list, at, at + taken - 1, #rest + 1, rest)

@@ -15,6 +15,7 @@ local OPTIONS = { within = "number", every = "number" }
 ---@param opts? { within?: number, every?: number } seconds of the loop's clock; 1 and 0.01
 ---@return any ...
 function eventually.eventually(fn, opts)
+  if type(fn) == "thread" then argument.mismatch(1, "eventually", "function", fn, 2) end
   argument.body(fn, 1, "eventually", 2)
   opts = argument.options(opts, OPTIONS, 2, "eventually", 2)
   local within, every = opts.within or 1, opts.every or 0.01

@@ -23,13 +23,18 @@ local holding -- what the test has published of failures, until it is complete; 
 
 -- ---- clocks ----
 
+-- Whether the word is among the tags of the name: #real is no tag of "#realistic".
+local function has_tag(name, word)
+  return name:find("#" .. word .. "%f[^%w_]") ~= nil
+end
+
 -- What the element, or the nearest around it, says: by a tag in its name, or use_clock.
 local function clock_of(element)
   while element do
     local name = type(element.name) == "string" and element.descriptor ~= "file" and element.name
     if element.loophost_clock then return element.loophost_clock end
-    if name and name:find("#virtual", 1, true) then return "virtual" end
-    if name and name:find("#real", 1, true) then return "monotonic" end
+    if name and has_tag(name, "virtual") then return "virtual" end
+    if name and has_tag(name, "real") then return "monotonic" end
     element = busted.context.parent(element)
   end
   return core.defaults.clock or "monotonic"
@@ -55,7 +60,7 @@ end
 -- Chooses the clock for what is in this block, or for the rest of this test.
 ---@param clock "virtual"|"monotonic"
 function executor.use_clock(clock)
-  local element = busted.context.get()
+  local element = test or busted.context.get()
   element.loophost_clock = clock
   if test then choose_loop(element) end
 end
@@ -77,11 +82,36 @@ local function file_loops()
   return list
 end
 
+-- Which of the loops have a frozen clock, as a set.
+local function frozen_loops()
+  local frozen = {}
+  for _, loop in ipairs(file_loops()) do
+    local _, is_frozen = core.clock_kind(loop)
+    if is_frozen then frozen[loop] = true end
+  end
+  return frozen
+end
+
+-- A clock that a test has frozen goes again, and one that it has let go is as before.
+local function restore_clocks(frozen)
+  for _, loop in ipairs(file_loops()) do
+    if core.clock_kind(loop) == "virtual" then
+      core.clock_freeze(loop, frozen[loop] or false)
+    end
+  end
+end
+
 -- ---- functions of a spec ----
 
 local NAMES = {
   it = "the test", file = "the file", strict_setup = "setup", strict_teardown = "teardown",
 }
+
+local function place_of_function(fn)
+  if type(fn) ~= "function" then return "?" end -- what can be called like one
+  local info = debug.getinfo(fn, "S")
+  return ("%s:%d"):format(info.short_src, info.linedefined)
+end
 
 -- busted runs everything through its `safe`, also its own functions; the spec's are known by
 -- being the element's.
@@ -93,7 +123,9 @@ local function limited(safe)
     local seconds = core.defaults.test_timeout or DEFAULT_TIMEOUT
     local what = NAMES[descriptor] or descriptor
     choose_loop(test or element)
-    return safe(descriptor, function() return limit.run(seconds, what, run) end, element, ...)
+    return safe(descriptor, function()
+      return limit.run(seconds, what, place_of_function(run), run)
+    end, element, ...)
   end
 end
 
@@ -175,9 +207,10 @@ local function new_it(block, publish)
     file_scope = around -- for loops that are made meanwhile
     local held = { early = {}, late = {} }
     test, holding = element, held
-    local verdicts = limit.verdicts
+    local verdicts, frozen = limit.verdicts, frozen_loops()
     local ok, status = core.rawpcall(body, element, parent) -- an error is busted's own
     core.leave_loop()
+    restore_clocks(frozen)
     -- who was stuck has been named already
     local left = around:leave { tasks = limit.verdicts == verdicts }
     local uncaught = around:take_uncaught(file_loops())

@@ -17,6 +17,7 @@ local MAX_DEADLOCKS = 3 -- in one function: whose cleanup waits for what never c
 ---@field seconds number
 ---@field deadline number of the monotonic clock
 ---@field what string "the test", for messages
+---@field place string "file:line" where that is
 ---@field outer? loophost.testing.Limit
 ---@field verdict? string
 ---@field deadlocks integer
@@ -25,20 +26,23 @@ local Limit = { __name = "loophost.testing.Limit" }
 local function arm(self)
   local left = self.deadline - core.monotonic()
   core.set_limit(math.max(left, 0.001),
-    ("loophost: %s still runs %d s after its time limit; the process ends\n"):format(self.what, 5))
+    ("loophost: %s: %s still runs %d s after its time limit; the process ends\n"):format(self.place,
+      self.what, 5))
 end
 
 function Limit:__close(err)
   active = self.outer
   if active then arm(active) else core.set_limit(nil) end
+  local cancelled = core.forget_cancel()
   if self.verdict then
     limit.verdicts = limit.verdicts + 1
     error(failure.new(self.verdict), 0)
   end
+  if err == nil and cancelled then err = core.errors.CancelledError() end
   if err == nil or not core.iserror(err, core.errors.CancelledError) then return end
   -- In the host this error goes through every pcall; it may not end all the tests.
   if not core.interrupted() then
-    error(failure.new(("%s was left by %s"):format(self.what, tostring(err))), 0)
+    error(failure.new(("%s: %s was left by %s"):format(self.place, self.what, tostring(err))), 0)
   end
 end
 
@@ -81,13 +85,14 @@ end
 -- ended by then.
 ---@param seconds number
 ---@param what string
+---@param place string
 ---@param fn function
 ---@param ... any
 ---@return any ...
-function limit.run(seconds, what, fn, ...)
+function limit.run(seconds, what, place, fn, ...)
   local self <close> = setmetatable({
-    seconds = seconds, deadline = core.monotonic() + seconds, what = what, outer = active,
-    verdict = nil, deadlocks = 0,
+    seconds = seconds, deadline = core.monotonic() + seconds, what = what, place = place,
+    outer = active, verdict = nil, deadlocks = 0,
   }, Limit)
   if active then self.deadline = math.min(self.deadline, active.deadline) end
   active = self

@@ -56,7 +56,7 @@ end
 -- Fails unless the log is exactly this list.
 ---@param expected any[]
 function Log:is(expected)
-  argument.optional(expected, "table", 1, "is", 2)
+  if type(expected) ~= "table" then argument.mismatch(1, "is", "list", expected, 2) end
   for i = 1, math.max(self.n, #expected) do
     if self[i] ~= expected[i] then
       local wanted = i <= #expected and show(expected[i]) or "none"
@@ -71,8 +71,8 @@ end
 function log.assert_order(list, ...)
   if type(list) ~= "table" then argument.mismatch(1, "assert_order", "list", list, 2) end
   local at, n = 0, list.n or #list
-  for _, wanted in ipairs { ... } do
-    local found = at + 1
+  for i = 1, select("#", ...) do
+    local wanted, found = select(i, ...), at + 1
     while found <= n and list[found] ~= wanted do found = found + 1 end
     if found > n then
       fail(("%s does not come%s"):format(show(wanted),

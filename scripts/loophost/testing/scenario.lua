@@ -80,7 +80,9 @@ end }
 -- One run: nil, or the error; and the trace if it was asked for.
 local function run_once(self, seed, traced)
   local opts = self.opts
-  core.leave_loop()
+  if not core.leave_loop() then
+    return "a scenario has a loop of its own: it cannot run where a loop runs already"
+  end
   math.randomseed(seed)
   local named = core.name_tasks(0) -- so that the same run has the same names
   local around = scope.enter()
@@ -93,7 +95,7 @@ local function run_once(self, seed, traced)
   around:collect_errors(loop)
   if traced and not opts.debug then loop.slow_callback_duration = math.huge end
   local ran, ok, err, place, is_deadlock = core.rawpcall(limit.run, self.timeout, "the test",
-    run_body, loop, self.fn)
+    self.place, run_body, loop, self.fn)
   if not ran then ok, err, place, is_deadlock = false, ok, nil, true end
   local trace = traced and trace_text(loop)
   local left = around:leave { tasks = not is_deadlock }
@@ -126,7 +128,8 @@ end
 
 local function run(self)
   local opts = self.opts
-  for _, seed in ipairs(seeds.list(opts.seeds)) do
+  local first, last = seeds.range(opts.seeds)
+  for seed = first, last do
     local err, trace = run_once(self, seed, opts.repeatable)
     if not err and opts.repeatable then
       local again, second = run_once(self, seed, true)
@@ -154,21 +157,17 @@ local function raiser(self)
 end
 
 -- A scenario, or an error about the arguments.
-local function check(name, opts, fn, level)
-  if fn == nil and argument.is_body(opts) then opts, fn = nil, opts end
-  argument.text(name, 1, "scenario", level + 1)
-  opts = argument.options(opts, OPTIONS, 2, "scenario", level + 1)
-  if type(fn) ~= "function" then
-    argument.mismatch(3, "scenario", "function", fn, level + 1)
-  end
+local function check(opts, fn, arg, who, level)
+  opts = argument.options(opts, OPTIONS, arg, who, level + 1)
+  if type(fn) ~= "function" then argument.mismatch(arg + 1, who, "function", fn, level + 1) end
   if opts.clock and opts.clock ~= "virtual" and opts.clock ~= "monotonic" then
-    argument.fail(2, "scenario", ("no such clock: %s"):format(opts.clock), level + 1)
+    argument.fail(arg, who, ("no such clock: %s"):format(opts.clock), level + 1)
   end
   local timeout = opts.timeout or 1
   if timeout <= 0 or timeout ~= timeout then
-    argument.fail(2, "scenario", "timeout must be more than 0 seconds", level + 1)
+    argument.fail(arg, who, "timeout must be more than 0 seconds", level + 1)
   end
-  if opts.seeds == 0 then argument.fail(2, "scenario", "seeds must be at least 1", level + 1) end
+  if opts.seeds == 0 then argument.fail(arg, who, "seeds must be at least 1", level + 1) end
   return {
     opts = opts, fn = fn, place = argument.place(level + 1) or "?",
     timeout = opts.timeout or core.defaults.test_timeout or DEFAULT_TIMEOUT,
@@ -180,7 +179,9 @@ end
 ---@param opts? loophost.ScenarioOptions
 ---@param fn fun()
 function scenario.scenario(name, opts, fn)
-  local self = check(name, opts, fn, 2)
+  if fn == nil and type(opts) == "function" then opts, fn = nil, opts end
+  argument.text(name, 1, "scenario", 2)
+  local self = check(opts, fn, 2, "scenario", 2)
   local ok, busted = core.rawpcall(require, "busted")
   local it = ok and busted.it
   if not it then error("scenario: busted is not running; see testing.run", 2) end
@@ -192,7 +193,7 @@ end
 ---@param fn fun()
 function scenario.run(opts, fn)
   if fn == nil and type(opts) == "function" then opts, fn = nil, opts end
-  local err = run(check("run", opts, fn, 2))
+  local err = run(check(opts, fn, 1, "run", 2))
   if err ~= nil then error(err, 0) end
 end
 

@@ -17,11 +17,13 @@ local methods = core.methods
 local scope = {}
 
 local TURNS, SETTLE_SECONDS = 50, 0.02 -- the moment: so many turns, and as long in real time
+local MAX_LINES, MAX_ERRORS = 50, 10 -- that are told of
 
 ---@class loophost.testing.Scope
 ---@field before table<any, integer|true> what was there
 ---@field was_tracking boolean
----@field uncaught string[] what the loops have reported
+---@field uncaught string[] what the loops have reported, first
+---@field uncaught_count integer
 local Scope = { __name = "loophost.testing.Scope" }
 Scope.__index = Scope
 
@@ -35,8 +37,8 @@ end
 ---@return loophost.testing.Scope
 function scope.enter()
   local self = setmetatable({
-    before = {}, was_tracking = core.track(true), uncaught = {}, finishers = {},
-    outer = innermost,
+    before = {}, was_tracking = core.track(true), uncaught = {}, uncaught_count = 0,
+    finishers = {}, outer = innermost,
   }, Scope)
   innermost = self
   for _, entry in ipairs(core.inventory()) do self.before[entry.object] = identity(entry) end
@@ -58,7 +60,10 @@ function Scope:collect_errors(loop)
     local lines = { tostring(context.message) }
     if context.exception ~= nil then lines[2] = tostring(context.exception) end
     if context.traceback ~= nil then lines[#lines + 1] = tostring(context.traceback) end
-    table.insert(self.uncaught, table.concat(lines, "\n"))
+    self.uncaught_count = self.uncaught_count + 1
+    if self.uncaught_count <= MAX_ERRORS then
+      table.insert(self.uncaught, table.concat(lines, "\n"))
+    end
   end
 end
 
@@ -252,6 +257,8 @@ function Scope:leave(opts)
   for i, line in ipairs(lines) do
     if counts[line] > 1 then lines[i] = ("%s (%d of them)"):format(line, counts[line]) end
   end
+  local more = #lines - MAX_LINES
+  if more > 0 then lines[MAX_LINES + 1] = ("  and %d more lines as these"):format(more) end
   for _ = 1, 3 do -- cleanup may make something, too
     if not entries[1] then break end
     clean(entries)
@@ -261,7 +268,8 @@ function Scope:leave(opts)
   for _, loop in ipairs(loops_of(entries)) do turn(loop) end
   if not self.was_tracking then core.track(false) end
   if lines[1] then
-    table.insert(notes, 1, "something was left behind:\n" .. table.concat(lines, "\n"))
+    local text = table.concat(lines, "\n", 1, math.min(#lines, MAX_LINES + 1))
+    table.insert(notes, 1, "something was left behind:\n" .. text)
   end
   return notes[1] and table.concat(notes, "\n") or nil
 end
@@ -271,9 +279,12 @@ end
 ---@return string? note several lines
 function Scope:take_uncaught(loops)
   for _, loop in ipairs(loops) do reports.report_unretrieved_of(loop) end
-  local uncaught = self.uncaught
-  self.uncaught = {}
+  local uncaught, count = self.uncaught, self.uncaught_count
+  self.uncaught, self.uncaught_count = {}, 0
   if not uncaught[1] then return nil end
+  if count > #uncaught then
+    table.insert(uncaught, ("and %d more"):format(count - #uncaught))
+  end
   return "an error that nobody caught:\n" .. table.concat(uncaught, "\n")
 end
 

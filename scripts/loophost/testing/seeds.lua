@@ -9,26 +9,27 @@ local seeds = {}
 
 -- The seed that was asked for: by `loophost test --seed=K`, by busted's own --seed=K, or by
 -- the environment (LOOPHOST_SEED=K).
----@return integer?
-function seeds.asked_for()
+local function asked_for()
   local asked = core.defaults.test_seed or os.getenv "LOOPHOST_SEED"
-  for i, word in ipairs(type(arg) == "table" and asked == nil and arg or {}) do
+  for i, word in ipairs(type(arg) == "table" and not asked and arg or {}) do
     if word == "--seed" then asked = arg[i + 1] end
     asked = word:match "^%-%-seed=(.*)$" or asked
   end
-  return asked and math.tointeger(tonumber(asked))
+  if not asked or asked == "" then return nil end
+  local seed = math.tointeger(tonumber(asked))
+  if not seed then error(("the seed must be an integer: %s"):format(asked), 0) end
+  return seed
 end
 
--- The seeds for a scenario that wants so many runs.
+-- The first and the last seed for a scenario that wants so many runs.
 ---@param count? integer
----@return integer[]
-function seeds.list(count)
-  local asked = seeds.asked_for()
-  if asked then return { asked } end
-  local list = {}
-  for seed = 1, count or 0 do list[seed] = seed end
-  if not count then list[1] = 0 end
-  return list
+---@return integer first
+---@return integer last
+function seeds.range(count)
+  local asked = asked_for()
+  if asked then return asked, asked end
+  if not count then return 0, 0 end
+  return 1, math.tointeger(count)
 end
 
 return seeds
