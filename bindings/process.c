@@ -452,6 +452,13 @@ static int process_kill(lua_State *L) {
     return send_signal(L, check_process(L), SIGKILL);
 }
 
+/* kill_group(process): what is left of the process group that it leads.  While any is, its
+ * number is nobody else's. */
+static int kill_group(lua_State *L) {
+    kill(-check_process(L)->child.pid, SIGKILL);
+    return 0;
+}
+
 /* Closes the pipes; kills the child if it still runs.  The loop sees to the rest. */
 static int process_close(lua_State *L) {
     struct l_process *process = check_process(L);
@@ -515,6 +522,7 @@ void l_process_open(lua_State *L, struct l_runtime *rt) {
     static const luaL_Reg hooks[] = {{"process_start", process_start},
                                      {"descriptor", descriptor},
                                      {"signal_number", signal_number},
+                                     {"kill_group", kill_group},
                                      {NULL, NULL}};
     l_newtype(L, rt, L_PROCESS, "Process", methods);
     l_setfuncs(L, rt, metamethods);

@@ -31,6 +31,13 @@ function expect.raises(what, fn, ...)
   return err
 end
 
+-- fn(...) must fail, as a test or a scenario does: what it says.
+function expect.failure_of(fn, ...)
+  local ok, err = lh.rawpcall(fn, ...)
+  assert.is_false(ok, "a failure was expected, but the call returned")
+  return type(err) == "table" and err.message or tostring(err)
+end
+
 -- The text must have each of the parts in it.
 function expect.contains(text, ...)
   for _, part in ipairs { ... } do

@@ -2,7 +2,9 @@
 
 local lh = require "loophost"
 local testing = require "loophost.testing"
-local contains = require("spec.expect").contains
+local expect = require "spec.expect"
+
+local contains = expect.contains
 
 local HOST = os.getenv "LOOPHOST" or "build/loophost"
 
@@ -14,9 +16,7 @@ local ECHO = [[
   server:serve_forever()]]
 
 local function message_of(fn)
-  local ok, err = lh.rawpcall(testing.run, nil, fn)
-  assert.is_false(ok)
-  return type(err) == "table" and err.message or tostring(err)
+  return expect.failure_of(testing.run, nil, fn)
 end
 
 local function script(code)
@@ -122,12 +122,46 @@ describe("spawn_server #child", function()
     os.remove(path)
   end)
 
-  it("needs a command and a port or path", function()
+  it("is ended with what it has started, at once or before it ended itself", function()
+    for _, last in ipairs { "wait", "exit 0" } do
+      local file <close>, pids = script(ECHO), os.tmpname()
+      local port = tostring(testing.free_port())
+      lh.rawpcall(testing.run, nil, function()
+        local server = testing.spawn_server({ "sh", "-c", "'" .. HOST .. "' " .. file.path .. " "
+          .. port .. " & echo $! >" .. pids .. "; until [ -e " .. pids .. ".go ]; do sleep 0.01; "
+          .. "done; " .. last }, { port = port + 0 })
+        io.open(pids .. ".go", "w"):close()
+        if last ~= "wait" then server.process:wait() end
+      end)
+      local pid = io.open(pids):read "l"
+      local state = io.open("/proc/" .. pid .. "/stat")
+      assert.is_true(not state or state:read("a"):find "%) Z " ~= nil) -- who reaps it is not us
+      os.remove(pids)
+      os.remove(pids .. ".go")
+    end
+  end)
+
+  it("does not take another's answers for the program's", function()
+    contains(message_of(function()
+      local other <close> = lh.start_server(function(stream) stream:close() end, "127.0.0.1", 0)
+      local _, port = other:getsockname()
+      testing.spawn_server({ "sleep", "1000" }, { port = port })
+    end), "something answers already where sleep shall")
+  end)
+
+  it("needs a command, and a port or path, and times", function()
+    local function refuses(text, ...)
+      contains(expect.failure_of(testing.spawn_server, ...), text)
+    end
     testing.run(nil, function()
-      local _, err = pcall(testing.spawn_server, "redis-server")
-      contains(tostring(err), "list of strings expected, got string")
-      _, err = pcall(testing.spawn_server, { "true" }, {})
-      contains(tostring(err), "option 'port' or 'path' is needed")
+      refuses("list of strings expected, got string", "redis-server", { port = 1 })
+      refuses("list of strings expected, got table", {}, { port = 1 })
+      refuses("list of strings expected, got table", { "true", {} }, { port = 1 })
+      refuses("option 'port' or 'path' is needed", { "true" }, {})
+      refuses("port out of range", { "true" }, { port = 0 })
+      refuses("port out of range", { "true" }, { port = 65536 })
+      refuses("within must not be negative", { "true" }, { port = 1, within = -1 })
+      refuses("grace must not be negative", { "true" }, { port = 1, grace = 0 / 0 })
     end)
   end)
 end)

@@ -2,23 +2,19 @@
 
 local lh = require "loophost"
 local testing = require "loophost.testing"
-local contains = require("spec.expect").contains
+local expect = require "spec.expect"
 local support = require "spec.support"
 
-local here = support.here
+local here, contains = support.here, expect.contains
 
 -- The message that a scenario fails with.
 local function message_of(opts, fn)
-  local ok, err = lh.rawpcall(testing.run, opts, fn)
-  assert.is_false(ok)
-  return type(err) == "table" and err.message or tostring(err)
+  return expect.failure_of(testing.run, opts, fn)
 end
 
 -- fn(...) fails, and says so.
 local function error_with(text, fn, ...)
-  local ok, err = lh.rawpcall(fn, ...)
-  assert.is_false(ok)
-  contains(type(err) == "table" and err.message or tostring(err), text)
+  contains(expect.failure_of(fn, ...), text)
 end
 
 -- Fails unless the scenario, which says nothing else, names what the function leaves behind.

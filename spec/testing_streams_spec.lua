@@ -2,13 +2,12 @@
 
 local lh = require "loophost"
 local testing = require "loophost.testing"
+local expect = require "spec.expect"
 
 local scenario = testing.scenario
 
 local function error_with(text, fn, ...)
-  local ok, err = lh.rawpcall(fn, ...)
-  assert.is_false(ok)
-  assert(tostring(err):find(text, 1, true), ("%q is not in:\n%s"):format(text, tostring(err)))
+  expect.contains(expect.failure_of(fn, ...), text)
 end
 
 describe("a pair of streams in memory", function()

@@ -9,6 +9,7 @@ local argument = require "loophost.argument"
 local lh = require "loophost"
 local failure = require "loophost.testing.failure"
 local scope = require "loophost.testing.scope"
+local waitgraph = require "loophost.waitgraph"
 
 local servers = {}
 
@@ -71,6 +72,15 @@ function Server:connect(opts)
   return lh.open_connection(self.host, self.port, opts)
 end
 
+-- An answer before the program is there would be taken for its own.
+local function check_that_nobody_answers(self)
+  local stream = self:connect()
+  if not stream then return end
+  stream:close()
+  error(failure.new(("%s: something answers already where %s shall"):format(self.place, self.name)),
+    0)
+end
+
 local function wait_until_it_answers(self, within)
   local child = self.process
   local watcher = core.get_running_loop():create_task(child.wait, child) -- makes time real
@@ -101,8 +111,8 @@ local function wait_until_it_answers(self, within)
   error(err, 0)
 end
 
--- Ends the program: SIGTERM, after a grace period (2 s of real time) SIGKILL. Harmless if it
--- has ended.
+-- Ends the program: SIGTERM, after a grace period (2 s of real time) SIGKILL; and what it has
+-- started and left. Harmless if it has ended.
 ---@return integer returncode
 function Server:stop()
   if self.stopped then return self.process.returncode end
@@ -115,6 +125,7 @@ function Server:stop()
     if not ok then child:close() end
     child:wait()
   end
+  core.kill_group(child)
   child:close()
   self.output:close()
   return child.returncode
@@ -132,6 +143,38 @@ function Server:finish()
   return note
 end
 
+local function check_command(command, level)
+  local ok = type(command) == "table" and type(command[1]) == "string"
+  for i = 2, ok and #command or 0 do
+    ok = ok and (type(command[i]) == "string" or type(command[i]) == "number")
+  end
+  if not ok then argument.mismatch(1, "spawn_server", "list of strings", command, level + 1) end
+end
+
+local function check_options(opts, level)
+  opts = argument.options(opts, OPTIONS, 2, "spawn_server", level + 1)
+  local function fail(text) argument.fail(2, "spawn_server", text, level + 2) end
+  if not opts.port and not opts.path then fail "option 'port' or 'path' is needed" end
+  if opts.port and (opts.port < 1 or opts.port > 65535) then fail "port out of range" end
+  for _, name in ipairs { "within", "grace" } do
+    local seconds = opts[name] or 0
+    if seconds < 0 or seconds ~= seconds then fail(name .. " must not be negative") end
+  end
+  return opts
+end
+
+-- Starts it, in a process group of its own; it does not outlive us.
+local function start(self, command, opts)
+  local arguments = table.pack(table.unpack(command))
+  arguments[arguments.n + 1] = {
+    stdin = "devnull", stdout = self.output, stderr = "stdout", cwd = opts.cwd, env = opts.env,
+    process_group = 0, pdeathsig = "SIGKILL",
+  }
+  local message
+  self.process, message = lh.create_subprocess_exec(table.unpack(arguments, 1, arguments.n + 1))
+  if not self.process then error(failure.new(("%s: %s"):format(self.place, message)), 0) end
+end
+
 -- Starts a program and waits until its port, or the socket at its path, takes connections;
 -- fails if it ends before, or is too slow. It is ended with the block, or with the test,
 -- which fails if it has ended by itself before that.
@@ -139,29 +182,21 @@ end
 ---@param opts loophost.testing.ServerOptions
 ---@return loophost.testing.Server
 function servers.spawn_server(command, opts)
-  if type(command) ~= "table" or type(command[1]) ~= "string" then
-    argument.mismatch(1, "spawn_server", "list of strings", command, 2)
-  end
-  opts = argument.options(opts, OPTIONS, 2, "spawn_server", 2)
-  if not opts.port and not opts.path then
-    argument.fail(2, "spawn_server", "option 'port' or 'path' is needed", 2)
-  end
-  local output = assert(io.tmpfile())
-  local arguments = table.pack(table.unpack(command))
-  arguments[arguments.n + 1] = {
-    stdin = "devnull", stdout = output, stderr = "stdout", cwd = opts.cwd, env = opts.env,
-  }
-  local child, message = lh.create_subprocess_exec(table.unpack(arguments, 1, arguments.n + 1))
-  if not child then
-    output:close()
-    error(failure.new(("%s: %s"):format(argument.place(2) or "?", message)), 0)
-  end
+  check_command(command, 2)
+  opts = check_options(opts, 2)
   local self = setmetatable({
-    process = child, name = command[1], port = opts.port, path = opts.path,
-    host = opts.host or "127.0.0.1", grace = opts.grace or 2, output = output,
-    place = argument.place(2) or "?", may_end = opts.may_end,
+    name = command[1], port = opts.port, path = opts.path, host = opts.host or "127.0.0.1",
+    grace = opts.grace or 2, may_end = opts.may_end, place = waitgraph.here() or "?",
   }, Server)
-  local ok, err = core.rawpcall(wait_until_it_answers, self, opts.within or 10)
+  core.sleep(0) -- a main task is on a loop from here on
+  check_that_nobody_answers(self)
+  self.output = assert(io.tmpfile())
+  local ok, err = core.rawpcall(start, self, command, opts)
+  if not ok then
+    self.output:close()
+    error(err, 0)
+  end
+  ok, err = core.rawpcall(wait_until_it_answers, self, opts.within or 10)
   if not ok then
     self:stop()
     error(err, 0)

@@ -10,6 +10,8 @@ local lh = require "loophost"
 local watch = {}
 
 local QUIET = 0.1 -- seconds without a change that end a burst
+local GRACE = 2 -- seconds that a run may take to end; what it has started ends with it
+local MAX_NAMES = 5 -- of files that have changed
 local ENDINGS = { lua = true, moon = true, fnl = true, so = true, json = true, txt = true }
 
 -- Whether a change of the file may change what the tests say.
@@ -117,6 +119,18 @@ local function without_watch(arguments)
   return list
 end
 
+-- Interrupts the run, so that it cleans up.
+local function end_run(child, ending)
+  child:send_signal "SIGINT"
+  if #lh.wait({ ending }, { timeout = GRACE }) == 0 then child:kill() end
+  core.await(ending)
+end
+
+local function summary(paths)
+  if #paths <= MAX_NAMES then return table.concat(paths, " ") end
+  return ("%s and %d more"):format(table.concat(paths, " ", 1, MAX_NAMES), #paths - MAX_NAMES)
+end
+
 -- Runs the tests, with these arguments, again and again, until it is interrupted.
 ---@param arguments string[]
 function watch.run(arguments)
@@ -129,11 +143,8 @@ function watch.run(arguments)
     local loop = core.get_running_loop()
     local ending = loop:create_task(child.wait, child)
     local changed = watcher:wait()
-    if not ending:done() then
-      child:terminate()
-      core.await(ending)
-    end
-    io.stdout:write(("\n---- %s\n"):format(table.concat(changed, " ")))
+    if not ending:done() then end_run(child, ending) end
+    io.stdout:write(("\n---- %s\n"):format(summary(changed)))
     io.stdout:flush()
   end
 end
