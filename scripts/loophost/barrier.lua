@@ -39,6 +39,7 @@ function barrier.Barrier(parties)
   self.leaving = setmetatable({}, { __close = function() leave(self) end })
   self.may_enter = function() return self.state ~= "draining" and self.state ~= "resetting" end
   self.may_leave = function() return self.state ~= "filling" end
+  if core.note_wait then core.note_wait(self.condition, "Barrier.wait", nil, self) end
   return setmetatable(self, Barrier)
 end
 

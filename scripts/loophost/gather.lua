@@ -46,7 +46,9 @@ function gather.gather(...)
   if not core.current_task() then error("gather waits, and no task runs here that could", 2) end
   local loop = tasks.loop()
   check(items, n, loop, form)
-  return await(core.gather(loop, items, n, return_exceptions))
+  local future = core.gather(loop, items, n, return_exceptions)
+  if core.note_wait then core.note_wait(future, "gather", items) end
+  return await(future)
 end
 
 return gather

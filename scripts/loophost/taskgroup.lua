@@ -88,6 +88,7 @@ end
 local function wait_for_tasks(self, cancellation)
   while next(self.tasks) ~= nil do
     self.emptied = self.loop:create_future()
+    if core.note_wait then core.note_wait(self.emptied, "a TaskGroup's end", self.tasks) end
     local ok, err = rawpcall(await, self.emptied)
     self.emptied = nil
     if not ok then

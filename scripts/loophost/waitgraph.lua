@@ -17,10 +17,10 @@ end
 -- Names things that have none: "lock 1 (made at x.lua:3)".
 local function new_namer()
   local names, counts = {}, {}
-  return function(object, kind)
+  return function(object, place)
     if names[object] then return names[object] end
+    local kind = kind_of(object)
     counts[kind] = (counts[kind] or 0) + 1
-    local place = core.place_of(object)
     local name = ("%s %d"):format(kind, counts[kind])
     names[object] = name
     return place and ("%s (made at %s)"):format(name, place) or name
@@ -49,47 +49,100 @@ local function collect(loop)
   return list, by_number, by_task
 end
 
--- Whom the task of the node waits for, if that is a task; and how that is said.
-local function blocker(node, by_number, by_task, name_of)
-  if node.awaited then
-    if core.istask(node.awaited) then
-      local other = by_task[node.awaited]
-      return other, ("task '%s'"):format(node.awaited:get_name())
-    end
-    return nil, nil
+-- What a wait of several parts is made of: by the future or queue that it comes down to.
+local parts = setmetatable({}, { __mode = "k" })
+
+-- While somebody looks for what tests leave behind, core.note_wait is this function: a wait for
+-- the object is a wait for the futures of the list (or of the keys of a set), or for an object
+-- of another kind.
+---@param object any what a task will be found waiting for
+---@param what string how the script calls the wait
+---@param list? table
+---@param instead? any
+function waitgraph.note_wait(object, what, list, instead)
+  parts[object] = { what = what, list = list, instead = instead }
+end
+
+-- The futures of the list, or set, that are not done: the tasks first, oldest first.
+local function pending(list)
+  local found, others, seen = {}, {}, {}
+  local function add(future)
+    if not core.isfuture(future) or future:done() or seen[future] then return end
+    seen[future] = true
+    table.insert(core.istask(future) and found or others, future)
   end
-  local object = node.object
-  if object == nil then return nil, nil end
-  local text = name_of(object, kind_of(object))
+  for key, value in pairs(list) do
+    add(key)
+    add(value)
+  end
+  return tasks.sort(found), others
+end
+
+-- The nodes of the tasks among the futures, and how those are said.
+local function blockers_of(list, by_task)
+  local nodes, words = {}, {}
+  local found, others = pending(list)
+  for _, task in ipairs(found) do
+    nodes[#nodes + 1] = by_task[task]
+    words[#words + 1] = ("task '%s'"):format(task:get_name())
+  end
+  for _, future in ipairs(others) do
+    words[#words + 1] = "a future made at " .. (core.place_of(future) or "?")
+  end
+  local more = #words - MAX_NAMES
+  if more > 0 then words[MAX_NAMES + 1] = ("%d more"):format(more) end
+  return nodes, table.concat(words, ", ", 1, math.min(#words, MAX_NAMES + 1))
+end
+
+-- The nodes for which the node waits; and how that is said, in the line below it or, if it is
+-- awaited by itself, in its own.
+local function blockers(node, by_number, by_task, name_of)
+  local object = node.awaited or node.object
+  if object == nil then return {}, nil end
+  local part = parts[object]
+  if part then
+    node.what, node.awaited = part.what, nil
+    if part.list then return blockers_of(part.list, by_task) end
+    object = part.instead
+  elseif node.awaited then
+    if not core.istask(object) then return {}, nil end
+    return { by_task[object] }, ("task '%s'"):format(object:get_name())
+  end
+  local text = name_of(object, core.place_of(node.object))
   local is_locked, holder = core.lock_holder(object)
   if is_locked == nil then
-    return nil, ("%s, which is %s"):format(text, tostring(object))
+    return {}, ("%s, which is %s"):format(text, tostring(object))
   elseif not is_locked then
-    return nil, text
+    return {}, text
   end
   local other = by_number[holder]
   local who = holder == 0 and "by a callback" or other and ("by task '%s'"):format(other.name)
     or ("by Task-%d, which has ended"):format(holder)
-  return other, ("%s, held %s"):format(text, who)
+  return { other }, ("%s, held %s"):format(text, who)
 end
 
--- Adds the circle in which the node waits for itself, if it does.
-local function add_cycle(lines, start, seen)
-  local path, at, position = {}, start, {}
-  while at and not position[at] do
-    if seen[at] then return end
-    position[at] = #path + 1
-    path[#path + 1] = at
-    at = at.waits_for
-  end
-  for _, node in ipairs(path) do seen[node] = true end
-  if not at then return end
-  local names, first = {}, position[at]
+-- Adds the circle that the path ends with.
+local function add_circle(lines, path, first)
+  local names = {}
   local last = math.min(#path, first + MAX_NAMES - 1)
   for i = first, last do names[#names + 1] = ("'%s'"):format(path[i].name) end
   if last < #path then names[#names + 1] = ("%d more"):format(#path - last) end
-  names[#names + 1] = ("'%s'"):format(at.name)
+  names[#names + 1] = ("'%s'"):format(path[first].name)
   lines[#lines + 1] = "a circle: " .. table.concat(names, " waits for ")
+end
+
+-- Adds the circles in which tasks wait for each other, from the node on.
+local function add_circles(lines, node, path)
+  local at = #path + 1
+  node.at, path[at] = at, node
+  for _, other in ipairs(node.waits_for) do
+    if other.at == nil then
+      add_circles(lines, other, path)
+    elseif path[other.at] == other then
+      add_circle(lines, path, other.at)
+    end
+  end
+  path[at] = nil
 end
 
 -- Adds what is known of the task of the node.
@@ -99,7 +152,8 @@ local function add_node(lines, node, whom)
     state = "runs at " .. (waitgraph.place_of(node.task) or "?")
   elseif node.what then
     local what = whom and node.awaited and whom or node.what
-    state = ("waits for %s at %s"):format(what, node.where or "?")
+    state = "waits for " .. what
+    if node.where then state = state .. " at " .. node.where end
   else
     state = "waits for its turn"
   end
@@ -121,15 +175,16 @@ function waitgraph.describe(loop, lines)
   local nodes, by_number, by_task = collect(loop)
   local name_of = new_namer()
   for i, node in ipairs(nodes) do
-    local other, whom = blocker(node, by_number, by_task, name_of)
-    node.waits_for = other
+    local whom
+    node.waits_for, whom = blockers(node, by_number, by_task, name_of)
     if i <= MAX_TASKS then add_node(lines, node, whom) end
   end
   if #nodes > MAX_TASKS then
     lines[#lines + 1] = ("  and %d more tasks"):format(#nodes - MAX_TASKS)
   end
-  local seen = {}
-  for _, node in ipairs(nodes) do add_cycle(lines, node, seen) end
+  for _, node in ipairs(nodes) do
+    if not node.at then add_circles(lines, node, {}) end
+  end
   return lines
 end
 

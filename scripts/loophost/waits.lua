@@ -64,6 +64,7 @@ function waits.wait(list, opts)
   local futures = distinct_futures(list, loop)
 
   local waiter = loop:create_future()
+  if core.note_wait then core.note_wait(waiter, "wait", futures) end
   local timer = timeout and loop:call_later(timeout, release, waiter)
   local left = #futures
   local function on_done(future)
@@ -130,6 +131,7 @@ function waits.as_completed(list, timeout)
     todo, left = {}, 0
   end
 
+  if core.note_wait then core.note_wait(finished, "as_completed", order) end
   for _, future in ipairs(order) do future:add_done_callback(on_done) end
   if left > 0 and timeout then timer = loop:call_later(timeout, on_timeout) end
 
@@ -160,6 +162,7 @@ function waits.shield(value)
   local inner = awaitable.future(loop, value)
   if inner:done() then return await(inner) end
   local outer = loop:create_future()
+  if core.note_wait then core.note_wait(outer, "shield", { inner }) end
   local function on_done()
     if outer:cancelled() then
       if not inner:cancelled() then inner:exception() end -- nobody will ask: looked at

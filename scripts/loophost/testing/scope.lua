@@ -41,6 +41,7 @@ function scope.enter()
     finishers = {}, outer = innermost,
   }, Scope)
   innermost = self
+  core.note_wait = waitgraph.note_wait
   for _, entry in ipairs(core.inventory()) do self.before[entry.object] = identity(entry) end
   return self
 end
@@ -266,7 +267,10 @@ function Scope:leave(opts)
   end
   forgive(self, entries)
   for _, loop in ipairs(loops_of(entries)) do turn(loop) end
-  if not self.was_tracking then core.track(false) end
+  if not self.was_tracking then
+    core.track(false)
+    core.note_wait = nil
+  end
   if lines[1] then
     local text = table.concat(lines, "\n", 1, math.min(#lines, MAX_LINES + 1))
     table.insert(notes, 1, "something was left behind:\n" .. text)
