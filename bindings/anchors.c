@@ -12,10 +12,23 @@ static void grow(lua_State *L, struct l_loop *loop) {
     loop->free_room = room;
 }
 
+/* A slot that is in use by nobody: the table has it already, so that setting it cannot fail. */
+static void anchor_in_frame(lua_State *L, struct l_loop *loop, lua_State *frame, int slot) {
+    lua_pushvalue(L, -1);
+    lua_xmove(L, frame, 1);
+    lua_rawseti(frame, L_FRAME_ANCHORS, slot);
+    loop->free_count--;
+}
+
 int l_anchor(lua_State *L, int loop_index, struct l_loop *loop) {
     bool reused = loop->free_count > 0;
     if (!reused && loop->slots == loop->free_room) grow(L, loop);
     int slot = reused ? loop->free_slots[loop->free_count - 1] : loop->slots + 1;
+    lua_State *frame = l_loop_frame(loop, L);
+    if (reused && frame != NULL) {
+        anchor_in_frame(L, loop, frame, slot);
+        return slot;
+    }
     lua_getiuservalue(L, loop_index, L_LOOP_ANCHORS);
     lua_pushvalue(L, -2);
     lua_rawseti(L, -2, slot); /* may raise */
@@ -43,8 +56,17 @@ void l_unanchor(struct l_loop *loop, int slot) {
     free_slot(loop->L, L_FRAME_ANCHORS, loop, slot);
 }
 
-void l_unanchor_at(lua_State *L, int loop_index, struct l_loop *loop, int slot) {
-    lua_getiuservalue(L, loop_index, L_LOOP_ANCHORS);
-    free_slot(L, lua_gettop(L), loop, slot);
-    lua_pop(L, 1);
+void l_unanchor_anywhere(lua_State *L, struct l_loop *loop, int slot) {
+    lua_State *frame = l_loop_frame(loop, L);
+    if (frame != NULL) {
+        free_slot(frame, L_FRAME_ANCHORS, loop, slot);
+        return;
+    }
+    int top = lua_gettop(L);
+    l_loop_push(L, loop);
+    if (!lua_isnil(L, -1)) {
+        lua_getiuservalue(L, -1, L_LOOP_ANCHORS);
+        free_slot(L, lua_gettop(L), loop, slot);
+    }
+    lua_settop(L, top);
 }

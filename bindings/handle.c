@@ -207,7 +207,7 @@ static struct l_handle *check_handle(lua_State *L) {
     return handle != NULL ? handle : l_check(L, 1, L_HANDLE);
 }
 
-/* Takes the handle out of its loop; the loop itself is found by its address. */
+/* Takes the handle out of its loop. */
 static int handle_cancel(lua_State *L) {
     struct l_handle *handle = check_handle(L);
     struct l_loop *loop = handle->loop;
@@ -226,9 +226,7 @@ static int handle_cancel(lua_State *L) {
         handle_unlink(&handle->timer.handle);
     }
     handle->loop = NULL;
-    l_loop_push(L, loop);
-    if (lua_isnil(L, -1)) return 0; /* the loop is being collected */
-    l_unanchor_at(L, lua_gettop(L), loop, handle->slot);
+    l_unanchor_anywhere(L, loop, handle->slot);
     return 0;
 }
 

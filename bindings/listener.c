@@ -221,7 +221,7 @@ static int listener_start(lua_State *L) {
     int result =
         poller_start(&service->loop->loop.poller, &listener->watch, listener->fd, POLL_READ);
     if (result < 0) {
-        l_unanchor_at(L, 1, service->loop, listener->slot);
+        l_unanchor_anywhere(L, service->loop, listener->slot);
         return l_push_errno(L, -result);
     }
     listener->service = service;
@@ -246,9 +246,7 @@ static void leave_loop(lua_State *L, struct l_listener *listener) {
     struct l_loop *loop = service->loop;
     if (watch_started(&listener->watch)) poller_stop(&loop->loop.poller, &listener->watch);
     loop->loop.listening--;
-    l_loop_push(L, loop);
-    if (!lua_isnil(L, -1)) l_unanchor_at(L, lua_gettop(L), loop, listener->slot);
-    lua_pop(L, 1);
+    l_unanchor_anywhere(L, loop, listener->slot);
 }
 
 static int listener_close(lua_State *L) {

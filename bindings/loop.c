@@ -21,6 +21,12 @@ struct l_loop *l_loop_check_open(lua_State *L, int index) {
 }
 
 void l_loop_push(lua_State *L, struct l_loop *loop) {
+    lua_State *frame = l_loop_frame(loop, L);
+    if (frame != NULL) {
+        lua_pushvalue(frame, L_FRAME_LOOP);
+        lua_xmove(frame, L, 1);
+        return;
+    }
     l_pushshared(L, loop->rt, L_SHARED_LOOPS);
     lua_rawgeti(L, -1, loop->number);
     lua_replace(L, -2);

@@ -71,6 +71,14 @@ static inline struct l_loop *l_loop_test(lua_State *L, int index) {
     return l_test(L, index, L_LOOP);
 }
 
+/* The stack of the loop's frame while a step of a task runs in it: until that returns nothing
+ * else is on top of the frame, and what is there can be had quicker than from the registry.
+ * NULL at any other time.  Nothing that may raise is to be done on it. */
+static inline lua_State *l_loop_frame(const struct l_loop *loop, lua_State *L) {
+    const struct l_runtime *rt = loop->rt;
+    return rt->current != NULL && rt->running == loop && loop->L != L ? loop->L : NULL;
+}
+
 /* Keeps the object on top alive while the loop can reach it, in a slot; leaves it on
  * the stack.  May raise out of memory, having done nothing. */
 int l_anchor(lua_State *L, int loop_index, struct l_loop *loop);
@@ -80,8 +88,8 @@ int l_anchor(lua_State *L, int loop_index, struct l_loop *loop);
 void l_anchored(struct l_loop *loop, int slot);
 void l_unanchor(struct l_loop *loop, int slot);
 
-/* As l_unanchor, from anywhere, with the loop at an index of any stack. */
-void l_unanchor_at(lua_State *L, int loop_index, struct l_loop *loop, int slot);
+/* As l_unanchor, from anywhere; harmless if the loop is being collected. */
+void l_unanchor_anywhere(lua_State *L, struct l_loop *loop, int slot);
 
 /* Calls the function under its n arguments on top of the stack of the loop's frame;
  * an error goes to the loop's exception handler with `message` and, when not 0, the

@@ -189,8 +189,7 @@ static void loop_failed(lua_State *L, struct l_runtime *rt) {
 static void take_off_loop(lua_State *L, struct l_task *task) {
     struct l_loop *loop = task->future.loop;
     int top = lua_gettop(L);
-    l_loop_push(L, loop);
-    l_unanchor_at(L, top + 1, loop, task->slot);
+    l_unanchor_anywhere(L, loop, task->slot);
     loop->tasks--;
     l_task_detach(task);
     task->wait = NULL;

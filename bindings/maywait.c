@@ -38,8 +38,7 @@ static void put_main_on_loop(lua_State *L, struct l_task *task, struct l_loop *l
     loop = l_loop_check_open(L, top + 1);
     if (task->future.loop != loop) {
         if (task->future.loop != NULL) {
-            l_loop_push(L, task->future.loop);
-            l_unanchor_at(L, top + 2, task->future.loop, task->slot);
+            l_unanchor_anywhere(L, task->future.loop, task->slot);
             task->future.loop->tasks--;
         }
         l_task_push(L, task);

@@ -351,7 +351,7 @@ static int start(lua_State *L, struct l_process *process, int self, struct order
         child_kill(&process->child, &status);
         child_close(&process->child);
     }
-    l_unanchor_at(L, -2, loop, process->slot);
+    l_unanchor_anywhere(L, loop, process->slot);
     return result;
 }
 

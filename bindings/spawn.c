@@ -203,7 +203,7 @@ void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_l
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) { /* as if there had been no task */
         loop->tasks--;
         task->by_method = false;
-        l_unanchor_at(L, loop_index, loop, task->slot);
+        l_unanchor_anywhere(L, loop, task->slot);
         lua_error(L);
     }
 }

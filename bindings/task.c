@@ -97,7 +97,14 @@ void l_task_wake(lua_State *L, struct l_task *task) {
 }
 
 void l_task_push(lua_State *L, struct l_task *task) {
+    struct l_loop *loop = task->future.loop;
+    lua_State *frame = loop != NULL ? l_loop_frame(loop, L) : NULL;
     lua_checkstack(L, LUA_MINSTACK);
+    if (frame != NULL) {
+        lua_rawgeti(frame, L_FRAME_ANCHORS, task->slot);
+        lua_xmove(frame, L, 1);
+        return;
+    }
     if (task == task->future.rt->main) {
         l_pushshared(L, task->future.rt, L_SHARED_SCRATCH);
         lua_getfield(L, -1, "main");
@@ -306,9 +313,7 @@ void l_task_start_main(lua_State *L, struct l_task *task) {
     *l_task_owner(task->coroutine) = L_OWNER_DONE;
     if (task->future.loop != NULL) {
         task->future.loop->tasks--;
-        l_loop_push(L, task->future.loop);
-        l_unanchor_at(L, lua_gettop(L), task->future.loop, task->slot);
-        lua_pop(L, 1);
+        l_unanchor_anywhere(L, task->future.loop, task->slot);
     }
     task->future.rt->main = NULL;
     l_future_settle(L, lua_gettop(L), &task->future, task->outcome);

@@ -240,8 +240,7 @@ static int detach(lua_State *L) {
     if (task->future.state != L_PENDING || loop == NULL || loop->closed) return 0;
     l_task_detach(task);
     loop->tasks--;
-    lua_getiuservalue(L, 1, L_FUTURE_LOOP);
-    l_unanchor_at(L, 2, loop, task->slot);
+    l_unanchor_anywhere(L, loop, task->slot);
     return 0;
 }
 

@@ -114,9 +114,7 @@ static void disarm(lua_State *L, int index, struct l_timeout *timeout) {
     if (loop != NULL) {
         timeout->loop = NULL;
         loop_cancel_timer(&loop->loop, &timeout->timer);
-        l_loop_push(L, loop);
-        if (!lua_isnil(L, -1)) l_unanchor_at(L, lua_gettop(L), loop, timeout->slot);
-        lua_pop(L, 1);
+        l_unanchor_anywhere(L, loop, timeout->slot);
     } else if (timeout->has_handle) {
         timeout->has_handle = false;
         lua_getiuservalue(L, index, HANDLE);

@@ -57,7 +57,7 @@ int l_checkfd(lua_State *L, int arg) {
 static void drop_watch(lua_State *L, struct l_loop *loop, struct l_watch *watch) {
     if (handle_queued(&watch->watch.handle)) handle_unlink(&watch->watch.handle);
     poller_stop(&loop->loop.poller, &watch->watch);
-    l_unanchor_at(L, 1, loop, watch->slot);
+    l_unanchor_anywhere(L, loop, watch->slot);
     loop->loop.outstanding--;
 }
 
@@ -86,7 +86,7 @@ static int add_watch(lua_State *L, enum poll_direction direction, const char *ev
     if (old != NULL) drop_watch(L, loop, old);
     int result = poller_start(&loop->loop.poller, &watch->watch, fd, direction);
     if (result < 0) {
-        l_unanchor_at(L, 1, loop, watch->slot);
+        l_unanchor_anywhere(L, loop, watch->slot);
         return luaL_argerror(L, 2, lua_pushfstring(L, "%s (descriptor %d)", strerror(-result), fd));
     }
     loop->loop.outstanding++;
@@ -161,17 +161,17 @@ int l_loop_add_signal_handler(lua_State *L) {
     int result = signals_start(&loop->loop.signals, signal, &handle->timer.handle);
     if (result < 0) {
         handle->loop = NULL;
-        l_unanchor_at(L, 1, loop, handle->slot);
+        l_unanchor_anywhere(L, loop, handle->slot);
         return luaL_argerror(L, 2, lua_pushfstring(L, "%s (signal %d)", strerror(-result), signal));
     }
-    if (old != NULL) l_unanchor_at(L, 1, loop, l_handle_of(old)->slot);
+    if (old != NULL) l_unanchor_anywhere(L, loop, l_handle_of(old)->slot);
     return 0;
 }
 
 int l_loop_remove_signal_handler(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     struct handle *old = signals_stop(&loop->loop.signals, l_checksignal(L, 2));
-    if (old != NULL) l_unanchor_at(L, 1, loop, l_handle_of(old)->slot);
+    if (old != NULL) l_unanchor_anywhere(L, loop, l_handle_of(old)->slot);
     lua_pushboolean(L, old != NULL);
     return 1;
 }
