@@ -226,19 +226,29 @@ static int cancel_new_wait(lua_State *L) {
     return 0;
 }
 
+/* The step has ended in a wait that is a cancelled task's, or in no wait at all. */
+static __attribute__((noinline)) void after_odd_yield(lua_State *L, struct l_task *task,
+                                                      int values) {
+    struct l_runtime *rt = task->future.rt;
+    if (!rt->passing) {
+        after_foreign_yield(L, task, values);
+    } else if (task->wait == NULL) {
+        l_task_schedule(L, task);
+    }
+    rt->passing = false;
+    if (task->must_cancel && task->wait != NULL) {
+        lua_pushcfunction(L, cancel_new_wait);
+        l_task_push(L, task);
+        if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+    }
+}
+
 /* Runs the coroutine until it yields or ends: a status of lua_resume. */
-static inline __attribute__((always_inline)) int resume(lua_State *L, struct l_task *task) {
+static inline __attribute__((always_inline)) int resume(lua_State *L, struct l_task *task,
+                                                        int arguments) {
     struct l_runtime *rt = task->future.rt;
     lua_State *coroutine = task->coroutine;
-    int values, arguments = 0;
-    if (__builtin_expect(!task->started, 0)) {
-        task->started = true;
-        arguments = lua_gettop(coroutine) - 1;
-        if (arguments < 0) { /* somebody closed it, by stock means */
-            lua_pushliteral(coroutine, "cannot resume dead coroutine");
-            return LUA_ERRRUN;
-        }
-    }
+    int values;
     task->can_throw = false;
     rt->current = task;
     rt->coroutine = coroutine;
@@ -250,9 +260,12 @@ static inline __attribute__((always_inline)) int resume(lua_State *L, struct l_t
     rt->current = NULL;
     rt->coroutine = NULL;
     if (status != LUA_YIELD) return status;
-    if (!rt->passing) {
-        after_foreign_yield(L, task, values);
-    } else if (task->wait == NULL) { /* for the next turn only */
+    if (!rt->passing || task->must_cancel) {
+        after_odd_yield(L, task, values);
+        return status;
+    }
+    rt->passing = false;
+    if (task->wait == NULL) { /* for the next turn only */
         if (task->has_priority || task->future.loop->overrides != 0) {
             l_task_schedule(L, task);
         } else {
@@ -260,54 +273,72 @@ static inline __attribute__((always_inline)) int resume(lua_State *L, struct l_t
             loop_call_soon(&task->future.loop->loop, &task->timer.handle);
         }
     }
-    rt->passing = false;
-    if (task->must_cancel && task->wait != NULL) {
-        lua_pushcfunction(L, cancel_new_wait);
-        l_task_push(L, task);
-        if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
-    }
     return status;
 }
 
-void l_task_step(struct handle *handle) {
-    struct l_task *task = container_of(handle, struct l_task, timer.handle);
-    struct l_loop *loop = task->future.loop;
+/* The same for a task that may not have begun. */
+static int begin_or_resume(lua_State *L, struct l_task *task) {
+    if (task->started) return resume(L, task, 0);
+    task->started = true;
+    int arguments = lua_gettop(task->coroutine) - 1;
+    if (arguments >= 0) return resume(L, task, arguments);
+    lua_pushliteral(task->coroutine, "cannot resume dead coroutine"); /* closed, by stock means */
+    return LUA_ERRRUN;
+}
+
+static void ended(lua_State *L, struct l_loop *loop, struct l_task *task, int status) {
+    if (status != LUA_OK) break_off(L, task);
+    finish(loop, task, status == LUA_OK);
+}
+
+static void cancel_unbegun(struct l_loop *loop, struct l_task *task) {
+    task->outcome = L_CANCELLED;
+    task->must_cancel = false;
+    l_anchored(loop, task->slot);
+    l_future_getextra(loop->L, -1, L_EXTRA_MESSAGE);
+    l_future_setvalue(loop->L, -2, &task->future);
+    lua_pop(loop->L, 1);
+    finish(loop, task, false);
+}
+
+/* A step that is the task's first, raises a cancellation, or is watched. */
+static __attribute__((noinline)) void careful_step(struct l_loop *loop, struct l_task *task) {
     lua_State *L = loop->L;
-    int64_t began_ns = loop->debug ? clock_monotonic() : 0;
-    if (task->must_cancel) {
-        if (!task->started) {
-            task->outcome = L_CANCELLED;
-            task->must_cancel = false;
-            l_anchored(loop, task->slot);
-            l_future_getextra(L, -1, L_EXTRA_MESSAGE);
-            l_future_setvalue(L, -2, &task->future);
-            lua_pop(L, 1);
-            finish(loop, task, false);
-            return;
-        }
-        if (task->can_throw) {
-            task->throwing = true;
-            task->must_cancel = task->cancel_woke = false;
-        }
-    }
     bool debug = loop->debug;
+    int64_t began_ns = debug ? clock_monotonic() : 0;
+    if (task->must_cancel && !task->started) {
+        cancel_unbegun(loop, task);
+        return;
+    }
+    if (task->must_cancel && task->can_throw) {
+        task->throwing = true;
+        task->must_cancel = task->cancel_woke = false;
+    }
     if (debug) l_anchored(loop, task->slot);
     if (debug && loop->loop.trace.on) {
         trace_add(&loop->loop.trace, loop_now(&loop->loop), "step", "name=Task-%u", task->number);
     }
-    int status = resume(L, task);
-    if (status != LUA_YIELD) {
-        if (status != LUA_OK) break_off(L, task);
-        finish(loop, task, status == LUA_OK);
-    }
+    int status = begin_or_resume(L, task);
+    if (status != LUA_YIELD) ended(L, loop, task, status);
     if (debug) {
         l_loop_warn_if_slow(loop, began_ns, lua_gettop(L));
         lua_pop(L, 1);
     }
 }
 
+void l_task_step(struct handle *handle) {
+    struct l_task *task = container_of(handle, struct l_task, timer.handle);
+    struct l_loop *loop = task->future.loop;
+    if (task->must_cancel || !task->started || loop->debug) {
+        careful_step(loop, task);
+        return;
+    }
+    int status = resume(loop->L, task, 0);
+    if (status != LUA_YIELD) ended(loop->L, loop, task, status);
+}
+
 void l_task_start_main(lua_State *L, struct l_task *task) {
-    int status = resume(L, task);
+    int status = begin_or_resume(L, task);
     if (status == LUA_YIELD) return;
     if (status != LUA_OK) break_off(L, task);
     *l_task_owner(task->coroutine) = L_OWNER_DONE;
