@@ -263,7 +263,7 @@ static int get_metrics(lua_State *L) {
         lua_pushinteger(L, (lua_Integer)counts[i].value);
         lua_setfield(L, -2, counts[i].name);
     }
-    lua_pushnumber(L, l_seconds(metrics->io_wait_ns));
+    lua_pushnumber(L, l_seconds(loop_io_wait_ns(&loop->loop)));
     lua_setfield(L, -2, "io_wait_time");
     return 1;
 }

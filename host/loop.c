@@ -56,7 +56,8 @@ static int start_inbox(struct loop *loop) {
 }
 
 int loop_init(struct loop *loop, enum clock_kind clock) {
-    *loop = (struct loop){.owner = getpid()};
+    *loop =
+        (struct loop){.owner = getpid(), .made_ns = clock_monotonic(), .made_ticks = clock_ticks()};
     handle_queue_init(&loop->ready);
     handle_queue_init(&loop->closers);
     handle_queue_init(&loop->idle);
@@ -117,9 +118,12 @@ static bool same_deadline(const struct handle *first, const struct handle *secon
 
 static int poll_events(struct loop *loop, int64_t timeout_ns) {
     struct handle *last = loop->ready.head.prev;
-    int64_t before_ns = timeout_ns == 0 ? 0 : clock_monotonic();
+    uint64_t before = timeout_ns == 0 ? 0 : clock_ticks();
     int result = poller_wait(&loop->poller, timeout_ns, &loop->ready);
-    if (timeout_ns != 0) loop->metrics.io_wait_ns += clock_monotonic() - before_ns;
+    if (timeout_ns != 0) {
+        loop->looked_ticks = clock_ticks();
+        loop->metrics.io_wait_ticks += loop->looked_ticks - before;
+    }
     loop->metrics.polls++;
     if (result > 0) loop->metrics.io_events += (uint64_t)result;
     if (loop->choice.on && result > 0) {
@@ -163,7 +167,6 @@ static int wait_real(struct loop *loop) {
     if (next == NULL && !could_wake(loop)) return -EDEADLK;
     int64_t timeout_ns = next != NULL ? time_until(next->key, loop_now(loop)) : -1;
     int result = poll_events(loop, timeout_ns);
-    loop->looked_ticks = clock_ticks();
     if (next != NULL) loop_now(loop);
     return result;
 }
@@ -287,6 +290,13 @@ int loop_run_once(struct loop *loop) {
     if (loop->choice.on) choice_turn_done(&loop->choice, &loop->ready);
     loop->metrics.turns++;
     return 0;
+}
+
+/* What a tick is, the whole life of the loop tells. */
+int64_t loop_io_wait_ns(const struct loop *loop) {
+    double ns = (double)(clock_monotonic() - loop->made_ns);
+    double ticks = (double)(clock_ticks() - loop->made_ticks);
+    return ticks > 0 ? (int64_t)((double)loop->metrics.io_wait_ticks * (ns / ticks)) : 0;
 }
 
 int loop_run(struct loop *loop) {

@@ -51,6 +51,8 @@ struct loop {
     size_t listening;   /* what might wake us, but virtual time does not wait for */
     struct handle_queue closers; /* of what lives as long as the loop */
     struct metrics metrics;
+    int64_t made_ns;     /* when the loop was made, */
+    uint64_t made_ticks; /* and the same as clock_ticks counts it */
     struct trace trace;
     pid_t owner; /* a forked child must not touch its parent's epoll set */
     bool running, stopping;
@@ -115,6 +117,9 @@ void loop_take_out(struct loop *loop, struct handle *handle);
  * alone does not count, its owner says which of the two it is); or another -errno of
  * the kernel's.  Not from inside a callback. */
 int loop_run_once(struct loop *loop);
+
+/* The real time that the loop has spent blocked in epoll. */
+int64_t loop_io_wait_ns(const struct loop *loop);
 
 /* Turns until loop_stop; the result of the last. */
 int loop_run(struct loop *loop);
