@@ -22,22 +22,27 @@ static void handle_run(struct handle *core) {
     struct l_handle *handle = container_of(core, struct l_handle, timer.handle);
     struct l_loop *loop = handle->loop;
     lua_State *L = loop->L;
-    l_anchored(loop, handle->slot);
+    int slot = handle->slot;
+    bool is_last = handle->kind != L_SIGNAL;
+    l_anchored(loop, slot);
     int self = lua_gettop(L);
-    if (handle->kind != L_SIGNAL) {
-        l_unanchor(loop, handle->slot);
-        handle->loop = NULL;
-    }
+    if (is_last) handle->loop = NULL;
     if (handle->arguments > FEW_ARGUMENTS) {
         lua_checkstack(L, handle->arguments + LUA_MINSTACK); /* held since l_handle_new */
     }
+    bool is_simple = is_last && !handle->has_context && !loop->debug;
     if (handle->has_context) {
         lua_getiuservalue(L, self, handle->arguments + 2);
         l_context_swap(L, loop->rt); /* the former one stays here until afterwards */
     }
     for (int i = 1; i <= handle->arguments + 1; i++) lua_getiuservalue(L, self, i);
-    l_loop_call(loop, handle->arguments, "Exception in callback", "handle", self);
-    if (handle->has_context) l_context_swap(L, loop->rt);
+    if (is_simple) {
+        l_loop_call_anchored(loop, handle->arguments, "handle", slot, true);
+    } else {
+        l_loop_call(loop, handle->arguments, "Exception in callback", "handle", self);
+        if (handle->has_context) l_context_swap(L, loop->rt);
+    }
+    if (is_last) l_unanchor(loop, slot);
     lua_settop(L, self - 1);
 }
 

@@ -202,9 +202,61 @@ static int turn_by_method(lua_State *L) {
     return lua_pcall(L, 1, 0, L_FRAME_HANDLER) != LUA_OK;
 }
 
+/* What turns are to be run, and what came of them. */
+struct run {
+    struct l_loop *loop;
+    bool (*done)(struct l_loop *loop); /* NULL: until the loop is stopped */
+    bool once;
+    bool began;
+    int result;
+};
+
+/* loop, anchors, message handler, run: the frame in which callbacks run */
+static int run_turns(lua_State *L) {
+    struct run *run = lua_touserdata(L, 4);
+    struct l_loop *loop = run->loop;
+    luaL_checkstack(L, LUA_MINSTACK * 2, NULL);
+    lua_settop(L, L_FRAME_HANDLER);
+    run->began = true;
+    do {
+        run->result = loop_run_once(&loop->loop);
+        l_collector_adapt(L, loop->rt);
+    } while (!run->once && run->result >= 0 && !loop->loop.stopping &&
+             (run->done == NULL || !run->done(loop)));
+    return 0;
+}
+
+/* Reports the error on top, which a callback without protection has raised. */
+static void callback_failed(lua_State *L, struct l_loop *loop) {
+    int slot = loop->call.slot, source = 0;
+    if (slot != 0 && loop->call.source_name != NULL) {
+        l_anchored(loop, slot);
+        lua_insert(L, -2);
+        source = lua_gettop(L) - 1;
+    }
+    l_loop_report(loop, "Exception in callback", loop->call.source_name, source);
+    if (source != 0) lua_pop(L, 1);
+    if (slot != 0 && loop->call.releases) l_unanchor(loop, slot);
+    loop->call.slot = 0;
+}
+
+/* In the loop's frame: an error raised by a callback is reported, and its turn goes on.  False,
+ * with an error on top, if nothing can be run: too deep in C. */
+static bool run_protected(lua_State *L, struct run *run) {
+    for (;;) {
+        run->began = false;
+        lua_pushcfunction(L, run_turns);
+        for (int i = L_FRAME_LOOP; i <= L_FRAME_HANDLER; i++) lua_pushvalue(L, i);
+        lua_pushlightuserdata(L, run);
+        if (lua_pcall(L, 4, 0, L_FRAME_HANDLER) == LUA_OK) return true;
+        if (!run->began) return false;
+        callback_failed(L, run->loop);
+    }
+}
+
 void l_loop_run_until(lua_State *L, struct l_loop *loop, bool (*done)(struct l_loop *loop)) {
     struct run_frame frame;
-    int result = 0;
+    struct run run = {.loop = loop, .done = done};
     bool failed = false;
     check_may_run(L, loop);
     enter_frame(L, loop, &frame);
@@ -213,16 +265,13 @@ void l_loop_run_until(lua_State *L, struct l_loop *loop, bool (*done)(struct l_l
             failed = turn_by_method(L) != 0;
         } while (!failed && !loop->loop.stopping && (done == NULL || !done(loop)));
     } else {
-        do {
-            result = loop_run_once(&loop->loop);
-            l_collector_adapt(L, loop->rt);
-        } while (result >= 0 && !loop->loop.stopping && (done == NULL || !done(loop)));
+        failed = !run_protected(L, &run);
     }
     loop->loop.stopping = false;
     leave_frame(loop, &frame);
     if (failed) lua_error(L);
     if (loop->rt->interrupt_pending) l_main_raise(L, loop->rt);
-    if (result < 0) raise_failure(L, loop, result);
+    if (run.result < 0) raise_failure(L, loop, run.result);
 }
 
 /* Whether the time that give_up_after allows is over. */
@@ -246,12 +295,14 @@ int l_loop_run_once(lua_State *L) {
                   loop->rt->current == NULL && !loop->turning;
     if (!inside) check_may_run(L, loop);
     enter_frame(L, loop, &frame);
+    struct run run = {.loop = loop, .once = true};
     loop->turning = true;
-    int result = loop_run_once(&loop->loop);
+    bool failed = !run_protected(L, &run);
     loop->turning = false;
     leave_frame(loop, &frame);
     if (!inside) loop->loop.stopping = false;
-    if (result < 0) raise_failure(L, loop, result);
+    if (failed) return lua_error(L);
+    if (run.result < 0) raise_failure(L, loop, run.result);
     return 0;
 }
 

@@ -41,9 +41,14 @@ struct l_loop {
     int64_t give_up_ns; /* the time by which a run shall end; 0: none */
     bool gave_up;
     struct l_resolver *resolver; /* made by the first query: see names.c */
-    int slots;                   /* of the anchors */
-    int free_count;              /* of those, in use by nobody: the last of free_slots is next */
-    int *free_slots;             /* has room for all of them, so that freeing one cannot fail */
+    struct {                     /* the callback that runs unprotected: see l_loop_call_anchored */
+        const char *source_name;
+        int slot; /* 0: none */
+        bool releases;
+    } call;
+    int slots;       /* of the anchors */
+    int free_count;  /* of those, in use by nobody: the last of free_slots is next */
+    int *free_slots; /* has room for all of them, so that freeing one cannot fail */
     int free_room;
     lua_Integer number; /* its key in L_SHARED_LOOPS */
     size_t tasks;       /* that are not done */
@@ -96,6 +101,20 @@ void l_unanchor_anywhere(lua_State *L, struct l_loop *loop, int slot);
  * object at `source` as ctx[source_name].  Never raises; pops function and arguments. */
 void l_loop_call(struct l_loop *loop, int n, const char *message, const char *source_name,
                  int source);
+
+/* The same for what is anchored in the slot, as the loop runs a script's callbacks: without
+ * protection of its own, as a turn as a whole has one.  An error ends all that runs inside the
+ * turn and does not return here; it is reported, the slot is freed if it `releases` it, and the
+ * turn goes on behind the callback.  Without an error freeing the slot is up to the caller.  Not
+ * in debug mode. */
+static inline void l_loop_call_anchored(struct l_loop *loop, int n, const char *source_name,
+                                        int slot, bool releases) {
+    loop->call.source_name = source_name;
+    loop->call.slot = slot;
+    loop->call.releases = releases;
+    lua_call(loop->L, n, 0);
+    loop->call.slot = 0;
+}
 
 /* Reports the error on top of the loop's frame, as l_loop_call does, and pops it. */
 void l_loop_report(struct l_loop *loop, const char *message, const char *source_name, int source);

@@ -1,7 +1,6 @@
 /* loop.c -- one turn of the loop.  Read loop_run_once first, then upwards. */
 #include "host/loop.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <sched.h>
 #include <sys/eventfd.h>
@@ -248,31 +247,36 @@ static size_t ready_this_turn(const struct loop *loop) {
     return count;
 }
 
+static void begin_turn(struct loop *loop) {
+    loop->urgent = loop->priority.count;
+    loop->budget = SIZE_MAX;
+    loop->reserved = loop->overtaken;
+    loop->overtaken = 0;
+    handle_push(&loop->ready, &loop->turn_end);
+}
+
 /* The turn's end is a mark in the ready queue.  Priority callbacks that come up during
  * the turn overtake what stands before the mark; the turn then ends before the mark, and
  * what was overtaken stays in front for the next turn, where it is not overtaken again:
  * `reserved` of that turn's callbacks are its.  All this is counted only in turns that
  * have priority callbacks; `budget` is then what the turn may still run. */
 static void run_ready(struct loop *loop) {
-    size_t urgent = loop->priority.count, budget = SIZE_MAX, reserved = loop->overtaken;
-    loop->overtaken = 0;
-    handle_push(&loop->ready, &loop->turn_end);
-    while (budget > 0) {
+    while (loop->budget > 0) {
         struct handle *handle = loop->ready.head.next;
         bool has_urgent = pqueue_peek(&loop->priority) != NULL;
-        if (has_urgent && budget == SIZE_MAX) {
-            budget = urgent + ready_this_turn(loop);
-            if (budget == 0) break;
+        if (has_urgent && loop->budget == SIZE_MAX) {
+            loop->budget = loop->urgent + ready_this_turn(loop);
+            if (loop->budget == 0) break;
         }
-        if (has_urgent && (budget > reserved || handle == &loop->turn_end)) {
+        if (has_urgent && (loop->budget > loop->reserved || handle == &loop->turn_end)) {
             struct pqueue_node *node = pqueue_pop(&loop->priority);
             handle = &container_of(node, struct timer, node)->handle;
         } else {
             handle_unlink(handle);
             if (handle == &loop->turn_end) return;
-            if (reserved > 0) reserved--;
+            if (loop->reserved > 0) loop->reserved--;
         }
-        if (budget != SIZE_MAX) budget--;
+        if (loop->budget != SIZE_MAX) loop->budget--;
         loop->metrics.callbacks_executed++;
         handle->run(handle);
         if (loop->choice.on) choice_source_done(&loop->choice, &loop->ready, &loop->turn_end);
@@ -282,10 +286,14 @@ static void run_ready(struct loop *loop) {
 }
 
 int loop_run_once(struct loop *loop) {
-    assert(!handle_queued(&loop->turn_end));
-    int result = wait_for_events(loop);
-    if (result < 0) return result;
-    expire_timers(loop);
+    if (handle_queued(&loop->turn_end)) { /* a callback has not returned */
+        if (loop->choice.on) choice_source_done(&loop->choice, &loop->ready, &loop->turn_end);
+    } else {
+        int result = wait_for_events(loop);
+        if (result < 0) return result;
+        expire_timers(loop);
+        begin_turn(loop);
+    }
     run_ready(loop);
     if (loop->choice.on) choice_turn_done(&loop->choice, &loop->ready);
     loop->metrics.turns++;

@@ -32,16 +32,17 @@ struct loop {
     struct pqueue priority;
     struct pqueue timers;
     struct clock clock;
-    int64_t now_ns;           /* the last time that was read; never ahead of the clock */
-    uint64_t looked_ticks;    /* when the kernel and the clock were last asked */
-    int64_t held_ns;          /* real time that the next timer of a virtual clock was held back */
-    uint64_t held_timer;      /* which timer that was, by order of arrival */
-    struct handle turn_end;   /* stands behind the last callback of the turn */
-    size_t overtaken;         /* ready callbacks that urgent ones kept from running last turn */
-    struct choice choice;     /* the order of what is left open */
-    struct handle_queue idle; /* run when nothing is ready any more, before time jumps */
-    int64_t idle_hold_ns;     /* for so long real work may keep them */
-    bool frozen;              /* a virtual clock that does not jump by itself */
+    int64_t now_ns;         /* the last time that was read; never ahead of the clock */
+    uint64_t looked_ticks;  /* when the kernel and the clock were last asked */
+    int64_t held_ns;        /* real time that the next timer of a virtual clock was held back */
+    uint64_t held_timer;    /* which timer that was, by order of arrival */
+    struct handle turn_end; /* stands behind the last callback of the turn */
+    size_t overtaken;       /* ready callbacks that urgent ones kept from running last turn */
+    size_t budget, reserved, urgent; /* of the turn under way: see run_ready */
+    struct choice choice;            /* the order of what is left open */
+    struct handle_queue idle;        /* run when nothing is ready any more, before time jumps */
+    int64_t idle_hold_ns;            /* for so long real work may keep them */
+    bool frozen;                     /* a virtual clock that does not jump by itself */
     struct poller poller;
     struct signals signals;
     _Atomic(struct handle *) inbox; /* from other threads, the last one first */
@@ -115,7 +116,8 @@ void loop_take_out(struct loop *loop, struct handle *handle);
 /* One turn.  0, or -EDEADLK when nothing is ready and nothing could ever wake the
  * loop: no timer, no signal handler, nothing `outstanding` or `listening` (a watch
  * alone does not count, its owner says which of the two it is); or another -errno of
- * the kernel's.  Not from inside a callback. */
+ * the kernel's.  Not from inside a callback; but if one has not returned, as it left by
+ * longjmp, this goes on with its turn, behind it. */
 int loop_run_once(struct loop *loop);
 
 /* The real time that the loop has spent blocked in epoll. */

@@ -4,6 +4,7 @@
 #include "tests/kernel.h"
 
 #include <fcntl.h>
+#include <setjmp.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
@@ -571,6 +572,52 @@ LOOP_TEST(a_forked_child_may_close_its_copy_and_the_parent_does_not_notice) {
     assert_turn("abr");
     loop_call_soon_threadsafe(&f->loop, &f->c.timer.handle);
     assert_turn("cr");
+}
+
+/* ---- A callback that does not return ---------------------------------------------------------- */
+
+static jmp_buf left;
+
+static void push_other_and_leave(struct job *job) {
+    soon(job->other);
+    longjmp(left, 1);
+}
+
+LOOP_TEST(a_turn_goes_on_behind_a_callback_that_left) {
+    f->a.then = push_other_and_leave;
+    f->a.other = &f->e;
+    soon(&f->a);
+    soon(&f->b);
+    if (setjmp(left) == 0) loop_run_once(&f->loop);
+    assert_logged(&f->log, "a");
+    soon(&f->d);
+    assert_turn("b");
+    assert_turn("ed");
+    assert_int_equal(f->loop.metrics.turns, 2);
+}
+
+LOOP_TEST(a_turn_of_urgent_callbacks_goes_on_as_well) {
+    f->a.then = push_other_and_leave;
+    f->a.other = &f->e;
+    urgent(&f->a, 1);
+    urgent(&f->b, 2);
+    soon(&f->c);
+    if (setjmp(left) == 0) loop_run_once(&f->loop);
+    assert_logged(&f->log, "a");
+    assert_turn("bc");
+    assert_turn("e");
+}
+
+LOOP_TEST(a_loop_may_be_closed_behind_a_callback_that_left) {
+    f->a.then = push_other_and_leave;
+    f->a.other = &f->e;
+    soon(&f->a);
+    soon(&f->b);
+    if (setjmp(left) == 0) loop_run_once(&f->loop);
+    assert_logged(&f->log, "a");
+    loop_close(&f->loop);
+    assert_false(handle_queued(&f->b.timer.handle));
+    assert_false(handle_queued(&f->e.timer.handle));
 }
 
 LOOP_TEST(what_happens_is_counted) {
