@@ -349,6 +349,25 @@ static int conclude(lua_State *L, struct l_runtime *rt, struct l_task *task) {
     return 1;
 }
 
+/* The script is done: what it has left in its loop, that of the main task, which is at index 1,
+ * or in the current one, is finished, or cancelled if something went wrong.  The exit status. */
+static int finish_loops(lua_State *L, struct l_runtime *rt, int status) {
+    lua_getiuservalue(L, 1, L_FUTURE_LOOP);
+    l_pushhook(L, rt, "current_loop_or_nil");
+    if (lua_pcall(L, 0, 1, 0) != LUA_OK) print_error(L, rt, 0);
+    lua_settop(L, 3);
+    for (int loop = 2; loop <= 3; loop++) {
+        struct l_loop *left = l_loop_test(L, loop);
+        if (left == NULL || left->closed) continue;
+        if (status == 0 && !finish_loop(L, rt, loop)) status = 1;
+        if (rt->interrupted) status = 130;
+        if (status != 0) call_hook(L, rt, "cancel_all", loop);
+        lua_settop(L, 3);
+    }
+    lua_settop(L, 1);
+    return status;
+}
+
 /* function, arguments -> exit status */
 static int main_protected(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
@@ -370,21 +389,11 @@ static int main_protected(lua_State *L) {
         status = 1;
     }
     lua_settop(L, 1);
-    lua_getiuservalue(L, 1, L_FUTURE_LOOP);
-    l_pushhook(L, rt, "current_loop_or_nil");
-    if (lua_pcall(L, 0, 1, 0) != LUA_OK) print_error(L, rt, 0);
-    lua_settop(L, 3);
-    for (int loop = 2; loop <= 3; loop++) {
-        struct l_loop *left = l_loop_test(L, loop);
-        if (left == NULL || left->closed) continue;
-        if (status == 0 && !finish_loop(L, rt, loop)) status = 1;
-        if (rt->interrupted) status = 130;
-        if (status != 0) call_hook(L, rt, "cancel_all", loop);
-        lua_settop(L, 3);
-    }
+    bool had_loop = rt->loops_made > 0; /* a script that never waits has none, nor futures */
+    if (had_loop) status = finish_loops(L, rt, status);
     rt->main = NULL;
-    lua_settop(L, 1);
-    if (call_hook(L, rt, "report_unretrieved", 1) && lua_toboolean(L, -1) && status == 0) {
+    if (had_loop && call_hook(L, rt, "report_unretrieved", 1) && lua_toboolean(L, -1) &&
+        status == 0) {
         status = 1;
     }
     lua_pushinteger(L, status);

@@ -6,6 +6,8 @@
 
 const char l_kinds[L_TYPE_COUNT];
 
+enum { EXPECTED_HOOKS = 128 }; /* so that their table need not grow while it is filled */
+
 struct l_runtime *l_runtime_open(lua_State *L) {
     static const char key; /* only its address is used */
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TUSERDATA) {
@@ -24,7 +26,7 @@ struct l_runtime *l_runtime_open(lua_State *L) {
     handle_queue_init(&rt->jobs);
     handle_queue_init(&rt->files);
     for (int which = 0; which < L_SHARED_COUNT; which++) {
-        lua_newtable(L);
+        lua_createtable(L, 0, which == L_SHARED_HOOKS ? EXPECTED_HOOKS : 0);
         rt->shared_refs[which] = luaL_ref(L, LUA_REGISTRYINDEX);
     }
     lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
@@ -56,10 +58,12 @@ void l_setfuncs(lua_State *L, struct l_runtime *rt, const luaL_Reg *functions) {
 
 void l_newtype(lua_State *L, struct l_runtime *rt, enum l_type type, const char *name,
                const luaL_Reg *methods) {
-    lua_newtable(L);
+    int count = 0;
+    while (methods[count].name != NULL) count++;
+    lua_createtable(L, 0, 6);
     lua_pushfstring(L, "loophost.%s", name);
     lua_setfield(L, -2, "__name");
-    lua_newtable(L);
+    lua_createtable(L, 0, count);
     l_setfuncs(L, rt, methods);
     lua_setfield(L, -2, "__index");
     rt->type_names[type] = name;

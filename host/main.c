@@ -284,6 +284,7 @@ static int open_state(lua_State *L) {
         lua_pushboolean(L, 1);
         lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
     }
+    lua_gc(L, LUA_GCSTOP); /* nothing made here is garbage */
     luaL_openlibs(L);
     struct l_runtime *rt = l_open_host(L);
     set_arg(L, line->argc, line->argv, line->options->script);
@@ -295,6 +296,7 @@ static int open_state(lua_State *L) {
     lua_call(L, 1, 1);
     push_options(L, line->options, line->argc, line->argv);
     lua_call(L, 1, 1);
+    lua_gc(L, LUA_GCRESTART);
     return 1;
 }
 

@@ -48,19 +48,20 @@ local HOOKS = {
 
 -- Makes `target` look up the names in the modules when they are first asked for.
 local function load_on_demand(target, modules)
-  local module_of = {}
-  for module, names in pairs(modules) do
-    for name in names:gmatch "%S+" do module_of[name] = "loophost." .. module end
-  end
-  local function find(_, name)
-    local module = module_of[name]
-    if not module then return nil end
-    local value = require(module)[name]
-    rawset(target, name, value)
-    return value
+  local function find(_, wanted)
+    if type(wanted) ~= "string" or not wanted:find "^[%w_]+$" then return nil end
+    for module, names in pairs(modules) do
+      if names:find("%f[%w_]" .. wanted .. "%f[^%w_]") then
+        local value = require("loophost." .. module)[wanted]
+        rawset(target, wanted, value)
+        return value
+      end
+    end
   end
   local function every()
-    for name in pairs(module_of) do find(target, name) end
+    for _, names in pairs(modules) do
+      for name in names:gmatch "%S+" do find(target, name) end
+    end
     return next, target, nil
   end
   return setmetatable(target, { __index = find, __pairs = every })
