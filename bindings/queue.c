@@ -176,7 +176,7 @@ static void make_room(lua_State *L, struct l_queue *queue, int items) {
     queue->capacity = 2 * capacity;
 }
 
-/* Adds the item at index 2. */
+/* Adds the item at index 2; leaves something on the stack. */
 static void store(lua_State *L, struct l_queue *queue) {
     lua_getiuservalue(L, 1, QUEUE_ITEMS);
     int items = lua_gettop(L);
@@ -190,10 +190,9 @@ static void store(lua_State *L, struct l_queue *queue) {
         lua_rawseti(L, items, slot + 1);
     }
     queue->count++;
-    lua_pop(L, 1);
 }
 
-/* Takes an item out and pushes it. */
+/* Takes an item out and pushes it, above something else. */
 static void take(lua_State *L, struct l_queue *queue) {
     lua_Integer slot = queue->count - 1; /* that becomes free */
     lua_getiuservalue(L, 1, QUEUE_ITEMS);
@@ -210,7 +209,6 @@ static void take(lua_State *L, struct l_queue *queue) {
     lua_pushnil(L);
     lua_rawseti(L, items, slot + 1);
     queue->count--;
-    lua_remove(L, items);
 }
 
 /* ---- put ---- */
@@ -239,12 +237,12 @@ static int put_resumed(lua_State *L, int status, lua_KContext context);
 static int put_when_free(lua_State *L, struct l_queue *queue) {
     if (!is_full(queue)) return put_now(L, queue);
     if (queue->shut_down) return raise_shut_down(L);
-    return l_waitq_wait(L, l_runtime(L), &queue->putters, &put_wait, put_resumed);
+    return l_waitq_wait(L, &queue->putters, &put_wait, put_resumed);
 }
 
 static int put_resumed(lua_State *L, int status, lua_KContext context) {
     struct l_queue *queue = lua_touserdata(L, 1);
-    switch (l_waitq_resumed(L, l_runtime(L), status, context)) {
+    switch (l_waitq_resumed(L, status, context)) {
     case L_WAIT_WOKEN: return put_when_free(L, queue);
     case L_WAIT_LOST:
         if (!is_full(queue)) l_waitq_wake_next(L, &queue->putters);
@@ -257,7 +255,7 @@ static int put_resumed(lua_State *L, int status, lua_KContext context) {
 static struct l_queue *check_put(lua_State *L) {
     struct l_queue *queue = check_queue(L);
     luaL_argcheck(L, !lua_isnoneornil(L, 2), 2, "item must not be nil");
-    lua_settop(L, 2);
+    if (lua_gettop(L) > 2) lua_settop(L, 2);
     return queue;
 }
 
@@ -285,12 +283,12 @@ static int get_resumed(lua_State *L, int status, lua_KContext context);
 
 static int get_when_there(lua_State *L, struct l_queue *queue) {
     if (queue->count > 0 || queue->shut_down) return get_now(L, queue);
-    return l_waitq_wait(L, l_runtime(L), &queue->getters, &get_wait, get_resumed);
+    return l_waitq_wait(L, &queue->getters, &get_wait, get_resumed);
 }
 
 static int get_resumed(lua_State *L, int status, lua_KContext context) {
     struct l_queue *queue = lua_touserdata(L, 1);
-    switch (l_waitq_resumed(L, l_runtime(L), status, context)) {
+    switch (l_waitq_resumed(L, status, context)) {
     case L_WAIT_WOKEN: return get_when_there(L, queue);
     case L_WAIT_LOST:
         if (queue->count > 0) l_waitq_wake_next(L, &queue->getters);
@@ -311,14 +309,14 @@ static int queue_get_nowait(lua_State *L) {
 /* ---- join, shutdown ---- */
 
 static int join_resumed(lua_State *L, int status, lua_KContext context) {
-    if (l_waitq_resumed(L, l_runtime(L), status, context) != L_WAIT_WOKEN) return lua_error(L);
+    if (l_waitq_resumed(L, status, context) != L_WAIT_WOKEN) return lua_error(L);
     return 0;
 }
 
 static int queue_join(lua_State *L) {
     struct l_queue *queue = check_queue(L);
     if (queue->unfinished == 0) return 0;
-    return l_waitq_wait(L, l_runtime(L), &queue->joiners, &join_wait, join_resumed);
+    return l_waitq_wait(L, &queue->joiners, &join_wait, join_resumed);
 }
 
 static int queue_task_done(lua_State *L) {

@@ -54,7 +54,7 @@ static bool lock_take(struct l_runtime *rt, struct l_lock *lock) {
 /* In the continuation of a wait for the lock: true if it is taken, else the error to
  * raise is on top. */
 static bool lock_resumed(lua_State *L, struct l_lock *lock, int status, lua_KContext context) {
-    if (l_waitq_resumed(L, l_runtime(L), status, context) == L_WAIT_WOKEN) {
+    if (l_waitq_resumed(L, status, context) == L_WAIT_WOKEN) {
         return take(l_runtime(L), lock);
     }
     if (!lock->locked) l_waitq_wake_head(L, &lock->queue);
@@ -76,7 +76,7 @@ static int lock_acquire(lua_State *L) {
     struct l_lock *lock = check_lock(L);
     lua_settop(L, 1);
     if (lock_take(l_runtime(L), lock)) return 1;
-    return l_waitq_wait(L, l_runtime(L), &lock->queue, &lock_wait, acquire_resumed);
+    return l_waitq_wait(L, &lock->queue, &lock_wait, acquire_resumed);
 }
 
 static int lock_release_method(lua_State *L) {
@@ -122,7 +122,7 @@ static struct l_event *check_event(lua_State *L) {
 static const struct l_wait event_wait = {"Event.wait", l_waitq_leave};
 
 static int wait_resumed(lua_State *L, int status, lua_KContext context) {
-    if (l_waitq_resumed(L, l_runtime(L), status, context) != L_WAIT_WOKEN) return lua_error(L);
+    if (l_waitq_resumed(L, status, context) != L_WAIT_WOKEN) return lua_error(L);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -133,7 +133,7 @@ static int event_wait_method(lua_State *L) {
         lua_pushboolean(L, 1);
         return 1;
     }
-    return l_waitq_wait(L, l_runtime(L), &event->queue, &event_wait, wait_resumed);
+    return l_waitq_wait(L, &event->queue, &event_wait, wait_resumed);
 }
 
 static int event_set(lua_State *L) {
@@ -202,8 +202,7 @@ static int condition_acquire(lua_State *L) {
     struct l_lock *lock = check_condition(L)->lock;
     lua_settop(L, 1);
     if (lock_take(l_runtime(L), lock)) return 1;
-    return l_waitq_wait(L, l_runtime(L), &lock->queue, &condition_acquire_wait,
-                        condition_acquire_resumed);
+    return l_waitq_wait(L, &lock->queue, &condition_acquire_wait, condition_acquire_resumed);
 }
 
 static int condition_release(lua_State *L) {
@@ -239,20 +238,18 @@ static int condition_lock_resumed(lua_State *L, int status, lua_KContext context
     if (lock_resumed(L, condition->lock, status, context)) return condition_waited(L);
     lua_replace(L, CONDITION_ERROR);
     if (lock_take(rt, condition->lock)) return condition_waited(L);
-    return l_waitq_wait(L, rt, &condition->lock->queue, &condition_lock_wait,
-                        condition_lock_resumed);
+    return l_waitq_wait(L, &condition->lock->queue, &condition_lock_wait, condition_lock_resumed);
 }
 
 static int condition_resumed(lua_State *L, int status, lua_KContext context) {
     struct l_runtime *rt = l_runtime(L);
     struct l_condition *condition = lua_touserdata(L, 1);
-    enum l_wait_end end = l_waitq_resumed(L, rt, status, context);
+    enum l_wait_end end = l_waitq_resumed(L, status, context);
     if (end != L_WAIT_WOKEN) lua_replace(L, CONDITION_ERROR);
     lua_pushboolean(L, end != L_WAIT_CANCELLED);
     lua_replace(L, CONDITION_NOTIFIED);
     if (lock_take(rt, condition->lock)) return condition_waited(L);
-    return l_waitq_wait(L, rt, &condition->lock->queue, &condition_lock_wait,
-                        condition_lock_resumed);
+    return l_waitq_wait(L, &condition->lock->queue, &condition_lock_wait, condition_lock_resumed);
 }
 
 static int wait_without_lock(lua_State *L) {
@@ -261,7 +258,7 @@ static int wait_without_lock(lua_State *L) {
     if (!condition->lock->locked) return luaL_error(L, "cannot wait on un-acquired lock");
     l_task_may_wait(L, rt, condition_wait.name, NULL); /* or the lock is kept */
     lock_release(L, condition->lock);
-    return l_waitq_wait(L, rt, &condition->queue, &condition_wait, condition_resumed);
+    return l_waitq_wait(L, &condition->queue, &condition_wait, condition_resumed);
 }
 
 static int condition_wait_method(lua_State *L) {
@@ -367,7 +364,7 @@ static void give_permit(lua_State *L, struct l_semaphore *semaphore) {
 
 static int semaphore_resumed(lua_State *L, int status, lua_KContext context) {
     struct l_semaphore *semaphore = lua_touserdata(L, 1);
-    switch (l_waitq_resumed(L, l_runtime(L), status, context)) {
+    switch (l_waitq_resumed(L, status, context)) {
     case L_WAIT_WOKEN: break;
     case L_WAIT_LOST:
         semaphore->value++;
@@ -386,7 +383,7 @@ static int semaphore_acquire(lua_State *L) {
         semaphore->value--;
         return 1;
     }
-    return l_waitq_wait(L, l_runtime(L), &semaphore->queue, &semaphore_wait, semaphore_resumed);
+    return l_waitq_wait(L, &semaphore->queue, &semaphore_wait, semaphore_resumed);
 }
 
 static int semaphore_release(lua_State *L) {

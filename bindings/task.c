@@ -91,11 +91,6 @@ void l_task_schedule(lua_State *L, struct l_task *task) {
     }
 }
 
-void l_task_wake(lua_State *L, struct l_task *task) {
-    task->wait = NULL;
-    l_task_schedule(L, task);
-}
-
 void l_task_push(lua_State *L, struct l_task *task) {
     struct l_loop *loop = task->future.loop;
     lua_State *frame = loop != NULL ? l_loop_frame(loop, L) : NULL;
@@ -265,14 +260,7 @@ static inline __attribute__((always_inline)) int resume(lua_State *L, struct l_t
         return status;
     }
     rt->passing = false;
-    if (task->wait == NULL) { /* for the next turn only */
-        if (task->has_priority || task->future.loop->overrides != 0) {
-            l_task_schedule(L, task);
-        } else {
-            task->timer.handle.run = l_task_step;
-            loop_call_soon(&task->future.loop->loop, &task->timer.handle);
-        }
-    }
+    if (task->wait == NULL) l_task_wake(L, task); /* for the next turn only */
     return status;
 }
 

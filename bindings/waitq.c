@@ -8,7 +8,7 @@
  * the line until then, NULL after, or the future if there is one. */
 #include "bindings/waitq.h"
 
-enum { BY_TASK, BY_FUTURE }; /* the continuation's context */
+enum { BY_FUTURE = 0 }; /* the continuation's context, which is else the task */
 
 void l_waitq_init(struct l_waitq *queue) {
     handle_queue_init(&queue->waiting);
@@ -70,14 +70,16 @@ static int wait_by_future(lua_State *L, struct l_waitq *queue, struct l_task *ta
     return continuation(L, lua_pcallk(L, 1, 0, 0, BY_FUTURE, continuation), BY_FUTURE);
 }
 
-int l_waitq_wait(lua_State *L, struct l_runtime *rt, struct l_waitq *queue,
-                 const struct l_wait *wait, lua_KFunction continuation) {
-    struct l_task *task = l_task_may_wait(L, rt, wait->name, NULL);
+int l_waitq_wait(lua_State *L, struct l_waitq *queue, const struct l_wait *wait,
+                 lua_KFunction continuation) {
+    struct l_task *task = l_task_here(L);
+    if (task == NULL) task = l_task_may_wait(L, l_runtime(L), wait->name, NULL);
     if (task->future.loop->overrides & L_OVERRIDE_CREATE_FUTURE) {
         return wait_by_future(L, queue, task, continuation);
     }
     queue_up(queue, task);
-    return l_task_wait(L, task, wait, queue, continuation);
+    l_task_begin_wait(L, task, wait, queue);
+    return lua_yieldk(L, 0, (lua_KContext)task, continuation);
 }
 
 /* runtime -> raises the cancellation */
@@ -86,8 +88,8 @@ static int raise_cancelled(lua_State *L) {
     return 0;
 }
 
-enum l_wait_end l_waitq_resumed(lua_State *L, struct l_runtime *rt, int status,
-                                lua_KContext context) {
+enum l_wait_end l_waitq_resumed_otherwise(lua_State *L, int status, lua_KContext context) {
+    struct l_runtime *rt = l_runtime(L);
     struct l_task *task = rt->current;
     l_task_leave_line(task);
     if (context == BY_FUTURE) {
@@ -98,7 +100,6 @@ enum l_wait_end l_waitq_resumed(lua_State *L, struct l_runtime *rt, int status,
         if (!failed) return L_WAIT_WOKEN;
         return future->state == L_CANCELLED ? L_WAIT_CANCELLED : L_WAIT_LOST;
     }
-    if (!task->throwing) return L_WAIT_WOKEN;
     lua_pushcfunction(L, raise_cancelled);
     lua_pushlightuserdata(L, rt);
     lua_pcall(L, 1, 0, 0);

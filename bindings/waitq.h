@@ -28,8 +28,8 @@ void l_waitq_stay(struct l_task *task);
 
 /* Suspends the running task at the end of the line; `return` it.  Raises, with nothing
  * changed, where no task can wait. */
-int l_waitq_wait(lua_State *L, struct l_runtime *rt, struct l_waitq *queue,
-                 const struct l_wait *wait, lua_KFunction continuation);
+int l_waitq_wait(lua_State *L, struct l_waitq *queue, const struct l_wait *wait,
+                 lua_KFunction continuation);
 
 /* How the wait ended; but for L_WAIT_WOKEN the error to raise is on top. */
 enum l_wait_end {
@@ -39,9 +39,14 @@ enum l_wait_end {
 };
 
 /* The continuation begins with this: the task gives up its place.  The stack is as it
- * was when the wait began. */
-enum l_wait_end l_waitq_resumed(lua_State *L, struct l_runtime *rt, int status,
-                                lua_KContext context);
+ * was when the wait began.  The context is the task, or 0 if it waited by a future. */
+enum l_wait_end l_waitq_resumed_otherwise(lua_State *L, int status, lua_KContext context);
+static inline enum l_wait_end l_waitq_resumed(lua_State *L, int status, lua_KContext context) {
+    struct l_task *task = (struct l_task *)context; /* NOLINT(performance-no-int-to-ptr) */
+    if (task == NULL || task->throwing) return l_waitq_resumed_otherwise(L, status, context);
+    l_task_leave_line(task);
+    return L_WAIT_WOKEN;
+}
 
 /* Wakes the first who still waits, false if nobody does; or everybody, in order. */
 bool l_waitq_wake_next(lua_State *L, struct l_waitq *queue);
