@@ -169,10 +169,11 @@ static int run_rest(lua_State *L) {
     return 0;
 }
 
-/* The error on top came out of the main task's loop.  Those who wait to hear of a deadlock
- * (they have cancelled the main task then, and the loop goes on) take it; else it is raised. */
+/* The error on top came out of the main task's loop: a deadlock, or that it was stopped.
+ * Those who run tests in the main task (they have cancelled it then, and the loop goes on)
+ * take it; else it is raised. */
 static void loop_failed(lua_State *L, struct l_runtime *rt) {
-    l_pushhook(L, rt, "on_deadlock");
+    l_pushhook(L, rt, "on_loop_failure");
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
         lua_error(L);
@@ -215,7 +216,9 @@ static int run_main(lua_State *L) {
             take_off_loop(L, task);
             l_task_start_main(L, task);
         } else if (!failed && rt->main != NULL) { /* set back when the main task is done */
-            return luaL_error(L, "Event loop stopped before the script ended.");
+            lua_pushliteral(L, "Event loop stopped before the script ended.");
+            loop_failed(L, rt);
+            lua_settop(L, 1);
         }
     }
     return 0;

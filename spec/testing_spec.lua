@@ -92,6 +92,27 @@ describe("a scenario", function()
     assert.is_true(cleaned)
   end)
 
+  it("names its tasks as if there were no others, and is not counted by those after it", function()
+    local function name() return lh.current_task():get_name() end
+    local first = support.run(name)
+    for _ = 1, 2 do
+      testing.run(nil, function() assert.equal("Task-1", name()) end)
+    end
+    assert.equal(first:match "%d+" + 1, tonumber((support.run(name):match "%d+")))
+  end)
+
+  it("says when a seed alone does not make it fail", function()
+    local runs = 0
+    local message = message_of({ seeds = 3 }, function()
+      runs = runs + 1
+      assert.is_true(runs ~= 2)
+    end)
+    contains(message, "a second run with this seed did not fail: something outside of the loop",
+      "(seed 2 of 3;")
+    message = message_of({ seeds = 3 }, function() error "always" end)
+    assert.is_nil(message:find("a second run", 1, true))
+  end)
+
   it("runs with each of its seeds", function()
     local runs = 0
     testing.run({ seeds = 7 }, function() runs = runs + 1 end)

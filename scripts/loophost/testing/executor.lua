@@ -8,12 +8,11 @@
 local core = require "loophost.core"
 local eventloop = require "loophost.eventloop"
 local policy = require "loophost.policy"
+local reports = require "loophost.reports"
 local limit = require "loophost.testing.limit"
 local scope = require "loophost.testing.scope"
 
 local executor = {}
-
-local DEFAULT_TIMEOUT = 10
 
 local busted -- busted's core
 local loops = {} -- clock -> the file's loop
@@ -40,12 +39,23 @@ local function clock_of(element)
   return core.defaults.clock or "monotonic"
 end
 
+local settings_of = setmetatable({}, { __mode = "k" }) -- a loop's, while no test runs
+
+local function note_settings(loop)
+  local kind, is_frozen = core.clock_kind(loop)
+  settings_of[loop] = {
+    kind = kind, is_frozen = is_frozen, handler = loop:get_exception_handler(),
+    debug = loop:get_debug(),
+  }
+end
+
 local function loop_for(clock)
   local loop = loops[clock]
   if loop == nil or loop:is_closed() then
     loop = eventloop.EventLoop { clock = clock }
     loops[clock] = loop
     scope.excuse(loop)
+    note_settings(loop)
     if file_scope then file_scope:collect_errors(loop) end
   end
   return loop
@@ -82,22 +92,19 @@ local function file_loops()
   return list
 end
 
--- Which of the loops have a frozen clock, as a set.
-local function frozen_loops()
-  local frozen = {}
+-- Clocks that a test has frozen go again, before what it has left is ended.
+local function restore_clocks()
   for _, loop in ipairs(file_loops()) do
-    local _, is_frozen = core.clock_kind(loop)
-    if is_frozen then frozen[loop] = true end
+    local settings = settings_of[loop]
+    if settings.kind == "virtual" then core.clock_freeze(loop, settings.is_frozen) end
   end
-  return frozen
 end
 
--- A clock that a test has frozen goes again, and one that it has let go is as before.
-local function restore_clocks(frozen)
+-- What else a test may have changed of the loops is as before when all of it has ended.
+local function restore_settings()
   for _, loop in ipairs(file_loops()) do
-    if core.clock_kind(loop) == "virtual" then
-      core.clock_freeze(loop, frozen[loop] or false)
-    end
+    loop:set_exception_handler(settings_of[loop].handler)
+    loop:set_debug(settings_of[loop].debug)
   end
 end
 
@@ -120,7 +127,7 @@ local function limited(safe)
     if run ~= element.run and descriptor ~= "finally" then
       return safe(descriptor, run, element, ...)
     end
-    local seconds = core.defaults.test_timeout or DEFAULT_TIMEOUT
+    local seconds = limit.seconds()
     local what = NAMES[descriptor] or descriptor
     choose_loop(test or element)
     return safe(descriptor, function()
@@ -153,7 +160,7 @@ end
 
 local function place_of(element)
   local trace = element.trace
-  return trace and trace.short_src and ("%s:%d: "):format(trace.short_src, trace.currentline) or ""
+  return trace and trace.short_src and ("%s:%d"):format(trace.short_src, trace.currentline) or "?"
 end
 
 -- The body of a test, and what stands around it, as busted's own executor runs them; between
@@ -193,27 +200,32 @@ local function new_it(block, publish)
     end
     if not status then return end
     status:update "failure"
-    held.early[1] = table.pack({ "failure", "it" }, element, parent, place_of(element) .. note,
-      element.trace)
+    held.early[1] = table.pack({ "failure", "it" }, element, parent,
+      place_of(element) .. ": " .. note, element.trace)
   end
 
   return function(element)
     local parent = busted.context.parent(element)
     if not block.lazySetup(parent) then return end
     core.leave_loop()
-    local around = scope.enter()
-    for _, loop in ipairs(file_loops()) do around:collect_errors(loop) end
+    local around = scope.enter(place_of(element))
+    for _, loop in ipairs(file_loops()) do
+      reports.report_unretrieved_of(loop) -- these are setup's
+      around:collect_errors(loop)
+      note_settings(loop)
+    end
     local outer = file_scope
     file_scope = around -- for loops that are made meanwhile
     local held = { early = {}, late = {} }
     test, holding = element, held
-    local verdicts, frozen = limit.verdicts, frozen_loops()
+    local verdicts = limit.verdicts
     local ok, status = core.rawpcall(body, element, parent) -- an error is busted's own
     core.leave_loop()
-    restore_clocks(frozen)
+    restore_clocks()
     -- who was stuck has been named already
     local left = around:leave { tasks = limit.verdicts == verdicts }
     local uncaught = around:take_uncaught(file_loops())
+    restore_settings()
     file_scope = outer
     if outer then
       for _, loop in ipairs(file_loops()) do outer:collect_errors(loop) end
@@ -233,8 +245,8 @@ end
 
 -- ---- files ----
 
-local function file_started()
-  file_scope = scope.enter()
+local function file_started(element)
+  file_scope = scope.enter(element.name)
   return nil, true
 end
 

@@ -51,7 +51,6 @@ end
 function failure.with(err, place, note)
   local text = failure.text(err)
   local placed = text:match "^[^\n]-:%d+: "
-  if not note and (placed or not place) then return err end
   if not placed and place then text = place .. ": " .. text end
   if note then text = text .. "\n" .. note end
   if kind_of(err) == "failure" then return setmetatable({ message = text }, getmetatable(err)) end

@@ -10,8 +10,10 @@ local waitgraph = require "loophost.waitgraph"
 
 local limit = { verdicts = 0 } -- so far
 
+local DEFAULT_SECONDS = 10
+
 local active -- the innermost Limit under way
-local MAX_DEADLOCKS = 3 -- in one function: whose cleanup waits for what never comes, too
+local MAX_FAILURES = 3 -- of the loop, in one function: whose cleanup waits in vain, too
 
 ---@class loophost.testing.Limit
 ---@field seconds number
@@ -20,7 +22,7 @@ local MAX_DEADLOCKS = 3 -- in one function: whose cleanup waits for what never c
 ---@field place string "file:line" where that is
 ---@field outer? loophost.testing.Limit
 ---@field verdict? string
----@field deadlocks integer
+---@field failures integer of the loop
 local Limit = { __name = "loophost.testing.Limit" }
 
 local function arm(self)
@@ -28,6 +30,23 @@ local function arm(self)
   core.set_limit(math.max(left, 0.001),
     ("loophost: %s: %s still runs %d s after its time limit; the process ends\n"):format(self.place,
       self.what, 5))
+end
+
+-- The outermost limit whose time is over.
+local function due()
+  local now, found, at = core.monotonic(), nil, active
+  while at do
+    if at.deadline <= now then found = at end
+    at = at.outer
+  end
+  return found or active
+end
+
+-- Whether a limit around this one has ended what is under way.
+local function is_ended_from_outside(self)
+  local at = self.outer
+  while at and not at.verdict do at = at.outer end
+  return at ~= nil
 end
 
 function Limit:__close(err)
@@ -41,7 +60,7 @@ function Limit:__close(err)
   if err == nil and cancelled then err = core.errors.CancelledError() end
   if err == nil or not core.iserror(err, core.errors.CancelledError) then return end
   -- In the host this error goes through every pcall; it may not end all the tests.
-  if not core.interrupted() then
+  if not core.interrupted() and not is_ended_from_outside(self) then
     error(failure.new(("%s: %s was left by %s"):format(self.place, self.what, tostring(err))), 0)
   end
 end
@@ -50,7 +69,7 @@ end
 -- where they are.
 ---@param in_code? boolean Lua code is running; else the loop itself asks
 function core.limit_reached(in_code)
-  local self = active
+  local self = due()
   if not self or self.verdict then return end
   local loop, task = core.running_loop(), core.running_task()
   local text = ("%s has not ended after %g s"):format(self.what, self.seconds)
@@ -65,24 +84,37 @@ function core.limit_reached(in_code)
   self.verdict = table.concat(lines, "\n")
 end
 
--- Called by C when the main task waits for what can never happen: true if it has been
--- asked to end.
+-- Called by C when the main task waits for what can never happen, or when its loop was
+-- stopped: true if it has been asked to end.
 ---@param err any
 ---@return boolean
-function core.on_deadlock(err)
+function core.on_loop_failure(err)
   local self = active
-  if not self or not core.iserror(err, core.errors.DeadlockError) then return false end
-  self.deadlocks = self.deadlocks + 1
-  if self.deadlocks > MAX_DEADLOCKS then return false end
+  if not self then return false end
+  self.failures = self.failures + 1
+  if self.failures > MAX_FAILURES then return false end
   if not self.verdict then
     local where = core.main_place()
     self.verdict = (where and where .. ": " or "") .. tostring(err)
   end
-  return core.cancel_main("deadlock") or false
+  return core.cancel_main("the loop has failed") or false
 end
 
--- Runs fn(...), which gets so many seconds of real time; raises a failure when it has not
--- ended by then.
+-- The seconds that a test gets if nothing else is said.
+---@return number
+function limit.seconds()
+  return core.defaults.test_timeout or DEFAULT_SECONDS
+end
+
+local function begin(self)
+  active = setmetatable(self, Limit)
+  self.deadline = core.monotonic() + self.seconds
+  self.failures = 0
+  return self
+end
+
+-- Runs fn(...), which gets so many seconds of real time, or what is left of those around it;
+-- raises a failure when it has not ended by then.
 ---@param seconds number
 ---@param what string
 ---@param place string
@@ -90,14 +122,24 @@ end
 ---@param ... any
 ---@return any ...
 function limit.run(seconds, what, place, fn, ...)
-  local self <close> = setmetatable({
-    seconds = seconds, deadline = core.monotonic() + seconds, what = what, place = place,
-    outer = active, verdict = nil, deadlocks = 0,
-  }, Limit)
-  if active then self.deadline = math.min(self.deadline, active.deadline) end
-  active = self
+  local self <close> = begin { seconds = seconds, what = what, place = place, outer = active }
+  if self.outer then self.deadline = math.min(self.deadline, self.outer.deadline) end
   arm(self)
   return fn(...)
+end
+
+-- The same for what is done after a test: in any case it gets all of its time, and raises
+-- nothing.
+---@return boolean ok whether it has ended, and well
+---@return string? verdict when it has not ended
+function limit.after(what, place, fn, ...)
+  local self = { seconds = limit.seconds(), what = what, place = place, outer = active }
+  local ok = core.rawpcall(function(...)
+    local _ <close> = begin(self)
+    arm(self)
+    fn(...)
+  end, ...)
+  return ok, self.verdict
 end
 
 return limit

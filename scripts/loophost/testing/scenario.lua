@@ -15,8 +15,6 @@ local seeds = require "loophost.testing.seeds"
 
 local scenario = {}
 
-local DEFAULT_TIMEOUT = 10
-
 ---@class loophost.ScenarioOptions
 ---@field clock? "virtual"|"monotonic" default: virtual
 ---@field timeout? number seconds of real time; default 10, or what --test-timeout says
@@ -85,7 +83,7 @@ local function run_once(self, seed, traced)
   end
   math.randomseed(seed)
   local named = core.name_tasks(0) -- so that the same run has the same names
-  local around = scope.enter()
+  local around = scope.enter(self.place)
   local loop = eventloop.EventLoop {
     clock = opts.clock or "virtual", debug = opts.debug or traced, trace = traced or nil,
     seed = seed ~= 0 and seed or nil,
@@ -170,7 +168,7 @@ local function check(opts, fn, arg, who, level)
   if opts.seeds == 0 then argument.fail(arg, who, "seeds must be at least 1", level + 1) end
   return {
     opts = opts, fn = fn, place = argument.place(level + 1) or "?",
-    timeout = opts.timeout or core.defaults.test_timeout or DEFAULT_TIMEOUT,
+    timeout = opts.timeout or limit.seconds(),
   }
 end
 

@@ -9,7 +9,8 @@ local core = require "loophost.core"
 local policy = require "loophost.policy"
 local reports = require "loophost.reports"
 local runner = require "loophost.runner"
-
+local failure = require "loophost.testing.failure"
+local limit = require "loophost.testing.limit"
 local waitgraph = require "loophost.waitgraph"
 
 local methods = core.methods
@@ -24,6 +25,8 @@ local MAX_LINES, MAX_ERRORS = 50, 10 -- that are told of
 ---@field was_tracking boolean
 ---@field uncaught string[] what the loops have reported, first
 ---@field uncaught_count integer
+---@field place string
+---@field notes string[] what is to be said of the test
 local Scope = { __name = "loophost.testing.Scope" }
 Scope.__index = Scope
 
@@ -34,11 +37,12 @@ local function identity(entry)
   return entry.number or true
 end
 
+---@param place string "file:line" of the test, or the file
 ---@return loophost.testing.Scope
-function scope.enter()
+function scope.enter(place)
   local self = setmetatable({
     before = {}, was_tracking = core.track(true), uncaught = {}, uncaught_count = 0,
-    finishers = {}, outer = innermost,
+    finishers = {}, outer = innermost, place = place, notes = {},
   }, Scope)
   innermost = self
   core.note_wait = waitgraph.note_wait
@@ -59,7 +63,7 @@ function Scope:collect_errors(loop)
   loop.errors_collected = true
   function loop.default_exception_handler(_, context)
     local lines = { tostring(context.message) }
-    if context.exception ~= nil then lines[2] = tostring(context.exception) end
+    if context.exception ~= nil then lines[2] = failure.text(context.exception) end
     if context.traceback ~= nil then lines[#lines + 1] = tostring(context.traceback) end
     self.uncaught_count = self.uncaught_count + 1
     if self.uncaught_count <= MAX_ERRORS then
@@ -87,15 +91,23 @@ function scope.forget(object)
   end
 end
 
+-- Runs fn(...), which runs loops of the test; a note is made if it does not end by itself.
+---@return boolean ok
+function Scope:within_limit(fn, ...)
+  local ok, verdict = limit.after("what the test has left behind", self.place, fn, ...)
+  table.insert(self.notes, verdict)
+  return ok
+end
+
 -- Finishes what is to be finished, the last one first.
-local function finish(self, lines)
+local function finish(self)
   while #self.finishers > 0 do
     local finisher = table.remove(self.finishers)
     local loop, object = finisher.loop, finisher.object
     if loop and not methods.is_closed(loop) then
       local ok, note = core.rawpcall(methods.run_until_complete, loop,
         function() return object:finish() end)
-      if not ok or note then lines[#lines + 1] = tostring(note) end
+      if not ok or note then table.insert(self.notes, tostring(note)) end
     end
   end
 end
@@ -176,12 +188,11 @@ local function settle(self)
     turns = turns + 1
     if turns <= TURNS or turns % 64 == 0 then entries = left_behind(self) end
   end
-  return left_behind(self)
 end
 
 -- ---- doing away with it ----
 
-local function end_tasks(entries)
+local function end_tasks(self, entries)
   local lists, loops = {}, {}
   for _, entry in ipairs(entries) do
     if entry.kind == "task" then
@@ -192,7 +203,7 @@ local function end_tasks(entries)
     end
   end
   for _, loop in ipairs(loops) do
-    if not core.rawpcall(runner.cancel, loop, lists[loop]) then -- they wait for what never comes
+    if not self:within_limit(runner.cancel, loop, lists[loop]) then -- or wait in vain
       for _, task in ipairs(lists[loop]) do
         if not task:done() then core.detach(task) end
       end
@@ -220,8 +231,8 @@ local function discard(entry)
   end
 end
 
-local function clean(entries)
-  end_tasks(entries)
+local function clean(self, entries)
+  end_tasks(self, entries)
   for _, entry in ipairs(entries) do
     core.rawpcall(discard, entry) -- what has gone with its task already complains here
     core.leave_loop() -- closing a file is a wait
@@ -243,10 +254,11 @@ end
 ---@return string? note several lines
 function Scope:leave(opts)
   require("loophost.clock").clock.unbind_os()
-  local notes = {}
-  finish(self, notes)
+  local notes = self.notes
+  self:within_limit(finish, self)
   innermost = self.outer
-  local entries = settle(self)
+  self:within_limit(settle, self)
+  local entries = left_behind(self)
   local lines, counts = {}, {}
   for _, entry in ipairs(entries) do
     if entry.kind ~= "task" or not opts or opts.tasks then
@@ -262,11 +274,13 @@ function Scope:leave(opts)
   if more > 0 then lines[MAX_LINES + 1] = ("  and %d more lines as these"):format(more) end
   for _ = 1, 3 do -- cleanup may make something, too
     if not entries[1] then break end
-    clean(entries)
+    self:within_limit(clean, self, entries)
     entries = left_behind(self)
   end
   forgive(self, entries)
-  for _, loop in ipairs(loops_of(entries)) do turn(loop) end
+  self:within_limit(function()
+    for _, loop in ipairs(loops_of(entries)) do turn(loop) end
+  end)
   if not self.was_tracking then
     core.track(false)
     core.note_wait = nil
