@@ -2,6 +2,7 @@
 
 local lh = require "loophost"
 local testing = require "loophost.testing"
+local scope = require "loophost.testing.scope"
 local expect = require "spec.expect"
 local support = require "spec.support"
 
@@ -75,6 +76,19 @@ describe("a scenario", function()
       lh.get_running_loop():call_soon(error, "in a callback")
       lh.sleep(1)
     end), "an error that nobody caught", "in a callback")
+  end)
+
+  it("ends what was started last first", function()
+    local log = {}
+    testing.run(nil, function()
+      for i = 1, 3 do
+        scope.at_end { finish = function()
+          lh.sleep(1)
+          log[#log + 1] = i
+        end }
+      end
+    end)
+    assert.same({ 3, 2, 1 }, log)
   end)
 
   it("runs cleanup that waits when it is over", function()

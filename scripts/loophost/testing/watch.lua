@@ -1,13 +1,15 @@
 -- watch.lua -- `loophost test --watch`: runs the tests again whenever a file has changed.
 --
 -- Each run is a process of its own, so that nothing is left of the one before. The directories
--- below the current one are watched; what comes in a burst (an editor that writes a file by
+-- below the current one, and those of the specs, are watched; what comes in a burst (an editor that writes a file by
 -- moving another) is one change, and a run that is under way when a file changes is ended.
 
 local core = require "loophost.core"
 local lh = require "loophost"
 
 local watch = {}
+
+local lfs -- loaded when it is needed: busted has brought it
 
 local QUIET = 0.1 -- seconds without a change that end a burst
 local GRACE = 2 -- seconds that a run may take to end; what it has started ends with it
@@ -20,10 +22,20 @@ local function matters(name)
   return name == ".busted" or ENDINGS[name:match "%.(%w+)$"] or false
 end
 
--- Every directory below the one, but for hidden ones and what is built.
-local function directories(root)
-  local lfs = require "lfs"
-  local list = { root }
+-- The current directory, and those of the paths among the arguments.
+local function roots_of(arguments)
+  local list = { "." }
+  for _, word in ipairs(arguments) do
+    local mode = lfs.attributes(word, "mode")
+    if mode == "file" then word = word:match "^(.*)/" or "." end
+    if mode then list[#list + 1] = word end
+  end
+  return list
+end
+
+-- The directories and every one below them, but for hidden ones and what is built.
+local function directories(roots)
+  local list = table.move(roots, 1, #roots, 1, {})
   local at = 0
   while list[at + 1] do
     at = at + 1
@@ -45,17 +57,17 @@ end
 local Watcher = { __name = "loophost.testing.Watcher" }
 Watcher.__index = Watcher
 
-local function new_watcher(root)
+local function new_watcher(roots)
   local inotify, message = core.inotify()
   if not inotify then error("--watch: " .. message, 0) end
-  local self = setmetatable({ inotify = inotify, paths = {}, root = root }, Watcher)
+  local self = setmetatable({ inotify = inotify, paths = {}, roots = roots }, Watcher)
   self:look_everywhere()
   return self
 end
 
 -- Watches directories that it does not watch yet.
 function Watcher:look_everywhere()
-  for _, path in ipairs(directories(self.root)) do
+  for _, path in ipairs(directories(self.roots)) do
     local number, message, code = self.inotify:add(path)
     if number then
       self.paths[number] = path
@@ -135,8 +147,9 @@ end
 ---@param arguments string[]
 function watch.run(arguments)
   core.sleep(0) -- on the loop from here on
-  local watcher <close> = new_watcher(".")
+  lfs = require "lfs"
   local list = without_watch(arguments)
+  local watcher <close> = new_watcher(roots_of(list))
   while true do
     local words = { "/proc/self/exe", "test", table.unpack(list) }
     local child = assert(lh.create_subprocess_exec(table.unpack(words)))
