@@ -1,8 +1,9 @@
 -- watch.lua -- `loophost test --watch`: runs the tests again whenever a file has changed.
 --
 -- Each run is a process of its own, so that nothing is left of the one before. The directories
--- below the current one, and those of the specs, are watched; what comes in a burst (an editor that writes a file by
--- moving another) is one change, and a run that is under way when a file changes is ended.
+-- below the current one, and below the specs', are watched; what comes in a burst (an editor
+-- that writes a file by moving another) is one change, and a run that is under way when a file
+-- changes is ended.
 
 local core = require "loophost.core"
 local lh = require "loophost"
