@@ -112,11 +112,6 @@ local function finish(self)
   end
 end
 
--- Loops are closed by whoever made them; the current one may have been made by a wait.
-local function is_ours(object)
-  return object == policy.current_loop_or_nil()
-end
-
 local function earlier(first, second)
   return first.number < second.number
 end
@@ -126,7 +121,7 @@ end
 local function left_behind(self)
   local entries, open = {}, {}
   for _, entry in ipairs(core.inventory()) do
-    if self.before[entry.object] ~= identity(entry) and not is_ours(entry.object) then
+    if self.before[entry.object] ~= identity(entry) then
       table.insert(entry.number and open or entries, entry)
     end
   end
