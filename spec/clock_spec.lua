@@ -222,6 +222,21 @@ describe("bind_os", function()
     assert.equal(real_time, os.time)
   end))
 
+  it("undoes what it has done, and not what others did since", expect.in_task(function()
+    local real_time, real_date = os.time, os.date
+    local first = clock.bind_os()
+    local function theirs() return 5 end
+    rawset(os, "time", theirs)
+    first:unbind()
+    assert.equal(theirs, os.time)
+    assert.equal(real_date, os.date)
+    rawset(os, "time", real_time)
+    local second <close> = clock.bind_os(100)
+    first:unbind()
+    assert.equal(100, os.time())
+    assert.is_truthy(second)
+  end))
+
   it("needs an integer", expect.in_task(function()
     raises("integer expected, got number", clock.bind_os, 1.5)
   end))

@@ -88,6 +88,22 @@ describe("spawn_server #child", function()
     end), "has ended by signal 9, started at " .. "spec/testing_servers_spec.lua:")
   end)
 
+  it("may end by itself if that is said", function()
+    local file <close> = script(ECHO)
+    testing.run(nil, function()
+      local server = echo_server(file, { may_end = true })
+      server.process:kill()
+      server.process:wait()
+    end)
+  end)
+
+  it("tells the last ten lines of what a program wrote", function()
+    local message = message_of(function()
+      testing.spawn_server({ "seq", "100" }, { port = testing.free_port() })
+    end)
+    contains(message, "it wrote:\n  | 91\n", "\n  | 100\n")
+  end)
+
   it("fails at once when the program ends before it answers, with what it wrote", function()
     contains(message_of(function()
       testing.spawn_server({ "sh", "-c", "echo cannot bind >&2; exit 3" },

@@ -78,6 +78,12 @@ describe("a scenario", function()
     end), "an error that nobody caught", "in a callback")
   end)
 
+  it("gives os back that it has bound to its clock", function()
+    local real = os.time
+    testing.run(nil, function() lh.clock.bind_os(0) end)
+    assert.equal(real, os.time)
+  end)
+
   it("ends what was started last first", function()
     local log = {}
     testing.run(nil, function()
@@ -388,6 +394,14 @@ describe("eventually", function()
     contains(message, place .. ": not within 2 s, in 3 tries: ", "still down")
   end)
 
+  testing.scenario("does not sleep past its end", function()
+    local loop = lh.get_running_loop()
+    local began = loop:time()
+    error_with("not within 1 s, in 3 tries", testing.eventually, function() return false end,
+      { within = 1, every = 0.75 })
+    assert.equal(1.0, loop:time() - began)
+  end)
+
   it("is cancelled as any wait", function()
     testing.run(nil, function()
       local task = lh.create_task(testing.eventually, function() return false end, { within = 100 })
@@ -401,6 +415,7 @@ end)
 
 describe("a log", function()
   testing.scenario("is compared entry by entry", function()
+    lh.sleep(5)
     local log = testing.log()
     log "a"
     lh.sleep(2)
@@ -435,6 +450,9 @@ describe("assertions about time", function()
     end)
     error_with("its own", function()
       assert.completes_within(1, function() error "its own" end)
+    end)
+    error_with("its own timeout", function()
+      assert.completes_within(1, function() error(lh.TimeoutError "its own timeout", 0) end)
     end)
   end)
 

@@ -156,9 +156,12 @@ describe("a stream that follows a script", function()
   end)
 
   scenario("can be timed out", function()
+    local loop = lh.get_running_loop()
     local stream = testing.fake_stream { 100, "late" }
+    local began = loop:time()
     assert.times_out(1, function() stream:read() end)
     assert.equal("late", stream:read())
+    assert.equal(101.0, loop:time() - began)
   end)
 
   it("knows what is in its script", function()

@@ -155,6 +155,19 @@ describe("a deadlock names", function()
     end)
   end)
 
+  it("no circle where two wait for the same", function()
+    stuck({
+      main "gather", "    for task 'Task-2', task 'Task-3', task 'Task-4'",
+      "  task 'Task-2'" .. NEVER[1], "    for event 1" .. NEVER[2],
+      "  task 'Task-3' waits for task 'Task-2' at @, created at @",
+      "  task 'Task-4' waits for task 'Task-2' at @, created at @",
+    }, function()
+      local function wait_too(task) lh.await(task) end
+      local task = lh.create_task(never)
+      lh.gather(task, lh.create_task(wait_too, task), lh.create_task(wait_too, task))
+    end)
+  end)
+
   it("the circles through those who wait for several", function()
     stuck({
       main "gather", "    for task 'Task-2', task 'Task-3'",

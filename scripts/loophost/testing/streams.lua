@@ -58,7 +58,6 @@ end
 -- After the latency of the line, in the order of sending.
 local function deliver(self, fn, ...)
   local peer = self.peer
-  if peer.closed then return end
   if self.latency <= 0 then return fn(peer, ...) end
   core.get_running_loop():call_later(self.latency, fn, peer, ...)
 end
