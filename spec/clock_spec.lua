@@ -234,6 +234,7 @@ describe("bind_os", function()
     local second <close> = clock.bind_os(100)
     first:unbind()
     assert.equal(100, os.time())
+    assert.equal("1970-01-01", os.date "!%F")
     assert.is_truthy(second)
   end))
 
