@@ -136,6 +136,12 @@ local function limited(safe)
   end
 end
 
+-- SIGINT ends the tests, also if the test under way did not let itself be ended by it, or if
+-- it came during the cleanup.
+local function end_if_interrupted()
+  if core.interrupted() then error(core.errors.CancelledError "interrupted", 0) end
+end
+
 -- ---- tests ----
 
 -- While a test runs, its failures are kept: they are told once it is known what it has left
@@ -240,6 +246,7 @@ local function new_it(block, publish)
     end
     flush(publish, held.late)
     if not ok then error(status, 0) end
+    end_if_interrupted()
   end
 end
 
@@ -264,6 +271,7 @@ local function file_ended(element, parent)
     local trace = { short_src = element.name, currentline = 1, traceback = "", message = message }
     busted.publish({ "error", "file" }, element, parent, message, trace)
   end
+  end_if_interrupted()
   return nil, true
 end
 
