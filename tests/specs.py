@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOOPHOST = os.path.abspath(os.environ.get("LOOPHOST", os.path.join(ROOT, "build", "loophost")))
@@ -36,11 +37,16 @@ def said(folder, code, *options, **env):
 
 
 def wait_for(child, text):
-    """Reads lines of the child's until one has the text."""
-    for line in child.stdout:
-        if text in line:
-            return
-    raise AssertionError(f"{text!r} did not come")
+    """Reads lines of the child's until one has the text; one that keeps us waiting is killed."""
+    patience = threading.Timer(60, child.kill)
+    patience.start()
+    try:
+        for line in child.stdout:
+            if text in line:
+                return
+        raise AssertionError(f"{text!r} did not come")
+    finally:
+        patience.cancel()
 
 
 def equal(got, expected):
