@@ -22,14 +22,12 @@ static bool push_line_of(lua_State *L, lua_State *stack) {
     return false;
 }
 
-/* Pushes "file:line" of the innermost function of a script that runs; in a task of which
- * all is ours, where that was created; or nil. */
+/* Pushes "file:line" of the innermost function of a script that runs, in the coroutine or,
+ * if all of that is ours, in its task; in a task of which all is ours, where that was
+ * created; or nil. */
 static void push_place(lua_State *L, struct l_runtime *rt) {
-    lua_State *stack = L;
-    do {
-        if (push_line_of(L, stack)) return;
-        stack = l_task_outer(stack);
-    } while (stack != NULL);
+    if (push_line_of(L, L)) return;
+    if (rt->current != NULL && push_line_of(L, rt->current->coroutine)) return;
     if (rt->current == NULL || rt->current == rt->main) {
         lua_pushnil(L);
         return;
@@ -137,8 +135,7 @@ static void set_field(lua_State *L, int entry, const char *name) {
 
 /* Describes what is in a slot of a loop: fills in kind and detail, and returns true; or
  * false if it is nothing that a test could leave behind. */
-static bool describe_slot(lua_State *L, struct l_runtime *rt, struct l_loop *loop, int object,
-                          int entry) {
+static bool describe_slot(lua_State *L, struct l_loop *loop, int object, int entry) {
     const char *kind;
     struct l_task *task = l_test(L, object, L_TASK);
     struct l_handle *timer = l_test(L, object, L_TIMER_HANDLE);
@@ -147,7 +144,6 @@ static bool describe_slot(lua_State *L, struct l_runtime *rt, struct l_loop *loo
     bool is_server = l_test(L, object, L_LISTENER) != NULL;
     bool is_child = l_test(L, object, L_PROCESS) != NULL;
     if (task != NULL) {
-        if (task == rt->main) return false;
         kind = "task";
         l_task_pushname(L, object, task);
         lua_pushfstring(L, "'%s'", lua_tostring(L, -1));
@@ -191,7 +187,7 @@ static bool describe_slot(lua_State *L, struct l_runtime *rt, struct l_loop *loo
 }
 
 /* Adds what the loop at the index has to the list at `list`. */
-static void add_loop(lua_State *L, struct l_runtime *rt, int loop_index, int list) {
+static void add_loop(lua_State *L, int loop_index, int list) {
     struct l_loop *loop = lua_touserdata(L, loop_index);
     if (loop->closed) return;
     lua_getiuservalue(L, loop_index, L_LOOP_ANCHORS);
@@ -200,7 +196,7 @@ static void add_loop(lua_State *L, struct l_runtime *rt, int loop_index, int lis
         if (lua_rawgeti(L, anchors, slot) == LUA_TUSERDATA) {
             lua_createtable(L, 0, 4);
             int entry = lua_gettop(L);
-            if (describe_slot(L, rt, loop, entry - 1, entry)) {
+            if (describe_slot(L, loop, entry - 1, entry)) {
                 lua_pushvalue(L, entry - 1);
                 set_field(L, entry, "object");
                 lua_pushvalue(L, loop_index);
@@ -277,7 +273,7 @@ static int inventory(lua_State *L) {
     l_pushshared(L, rt, L_SHARED_LOOPS);
     lua_pushnil(L);
     while (lua_next(L, 2) != 0) {
-        add_loop(L, rt, 4, 1);
+        add_loop(L, 4, 1);
         lua_settop(L, 3);
     }
     add_listed(L, rt, 1);

@@ -159,7 +159,7 @@ describe("run_until_idle", function()
 
   it("waits for real work that is under way #child", function()
     support.run(function()
-      local child = lh.create_subprocess_exec("true")
+      local child = lh.create_subprocess_exec("sleep", "0.05")
       local ended = lh.create_task(child.wait, child)
       clock.run_until_idle()
       assert.is_true(ended:done())
