@@ -63,6 +63,15 @@ describe("a pair of streams in memory", function()
     assert.equal(30.0, loop:time() - began)
   end)
 
+  scenario("closes in order, in a callback, too", function()
+    local a, b = testing.stream_pair { latency = 30 }
+    lh.get_running_loop():call_soon(function()
+      lh.create_task(a.write, a, "x")
+      lh.get_running_loop():call_later(1, a.close, a)
+    end)
+    assert.equal("x", b:read("a"))
+  end)
+
   scenario("comes in pieces", function()
     local a, b = testing.stream_pair { chunk = 2 }
     a:write("abcde")

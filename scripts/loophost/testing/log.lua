@@ -2,6 +2,7 @@
 
 local core = require "loophost.core"
 local argument = require "loophost.argument"
+local tasks = require "loophost.tasks"
 local failure = require "loophost.testing.failure"
 local waitgraph = require "loophost.waitgraph"
 
@@ -16,8 +17,8 @@ local Log = { __name = "loophost.testing.Log" }
 Log.__index = Log
 
 local function now()
-  local loop = core.running_loop()
-  return loop and loop:time() or 0
+  if not core.running_loop() and not core.running_task() then return 0 end
+  return tasks.loop():time()
 end
 
 -- A list that is called to add to it: `log "connected"`.

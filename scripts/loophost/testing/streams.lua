@@ -6,6 +6,7 @@
 
 local core = require "loophost.core"
 local argument = require "loophost.argument"
+local tasks = require "loophost.tasks"
 require "loophost.streammethods"
 
 local streams = {}
@@ -39,7 +40,7 @@ local function notify(self)
 end
 
 local function wait(self)
-  local waiter = core.get_running_loop():create_future()
+  local waiter = tasks.loop():create_future()
   table.insert(self.waiters, waiter)
   core.await(waiter)
 end
@@ -59,7 +60,7 @@ end
 local function deliver(self, fn, ...)
   local peer = self.peer
   if self.latency <= 0 then return fn(peer, ...) end
-  core.get_running_loop():call_later(self.latency, fn, peer, ...)
+  tasks.loop():call_later(self.latency, fn, peer, ...)
 end
 
 local function receive_eof(self)
@@ -258,7 +259,8 @@ function Stream:close()
   self.closed = true
   if self.peer and not self.peer.closed then
     if not self.sent_eof then
-      if core.running_loop() then deliver(self, receive_eof) else receive_eof(self.peer) end
+      local time_passes = core.running_loop() or core.running_task()
+      if time_passes then deliver(self, receive_eof) else receive_eof(self.peer) end
     end
     notify(self.peer) -- who writes to us finds us gone
   end
