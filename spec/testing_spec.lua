@@ -42,6 +42,12 @@ describe("a scenario", function()
     assert.equal(place .. ": Expected objects to be equal", message:match "^(.-)%.\n")
   end)
 
+  it("names where it was called, also by pcall", function()
+    local _, err = pcall(testing.run, nil, function() lh.create_task(lh.sleep, 9) end)
+    contains(type(err) == "table" and err.message or err,
+      here(-2) .. ": something was left behind:\n")
+  end)
+
   it("names the place of an error that has none", function()
     local place
     contains(message_of({}, function()

@@ -167,7 +167,7 @@ local function check(opts, fn, arg, who, level)
   end
   if opts.seeds == 0 then argument.fail(arg, who, "seeds must be at least 1", level + 1) end
   return {
-    opts = opts, fn = fn, place = argument.place(level + 1) or "?",
+    opts = opts, fn = fn, place = waitgraph.here() or "?",
     timeout = opts.timeout or limit.seconds(),
   }
 end
