@@ -86,6 +86,22 @@ TEST(new_ones_are_shuffled_and_mixed_with_the_old_ones_which_keep_their_order) {
     assert_in_range(moved, 40, 50); /* one order of 120 is the old one */
 }
 
+TEST(every_mix_of_old_and_new_ones_is_equally_likely) {
+    int place_of_old[5] = {0};
+    for (uint64_t seed = 1; seed <= 5000; seed++) {
+        struct fixture f;
+        set_up(&f, seed);
+        push(&f, 0, 1);
+        struct handle *last = f.queue.head.prev;
+        push(&f, 1, 5);
+        choice_mix_groups(&f.choice, &f.queue, last, none_joined);
+        run_all(&f.queue);
+        place_of_old[strchr(f.log.text, 'a') - f.log.text]++;
+        choice_close(&f.choice);
+    }
+    for (int i = 0; i < 5; i++) assert_in_range(place_of_old[i], 850, 1150);
+}
+
 TEST(what_is_joined_stays_together_in_its_order) {
     for (uint64_t seed = 1; seed <= 50; seed++) {
         struct fixture f;
