@@ -140,6 +140,23 @@ describe("advance", function()
       lh.wait { reader }
     end)
   end)
+
+  it("does not wait for a peer that talks all the time longer than that #child", function()
+    support.run(function()
+      local talker <close> = lh.create_subprocess_exec("sh", "-c",
+        "for i in $(seq 100); do echo; sleep 0.05; done", { stdout = "pipe" })
+      local heard = 0
+      local listener = lh.create_task(function()
+        for _ in talker.stdout:lines() do heard = heard + 1 end
+      end)
+      clock.advance(0.2)
+      assert.is_true(heard < 100)
+      listener:cancel()
+      lh.wait { listener }
+      talker:kill()
+      talker:wait()
+    end)
+  end)
 end)
 
 describe("run_until_idle", function()
