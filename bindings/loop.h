@@ -79,7 +79,7 @@ static inline struct l_loop *l_loop_test(lua_State *L, int index) {
 /* The stack of the loop's frame while a step of a task runs in it: until that returns nothing
  * else is on top of the frame, and what is there can be had quicker than from the registry.
  * NULL at any other time.  Nothing that may raise is to be done on it. */
-static inline lua_State *l_loop_frame(const struct l_loop *loop, lua_State *L) {
+static inline lua_State *l_loop_frame(const struct l_loop *loop, const lua_State *L) {
     const struct l_runtime *rt = loop->rt;
     return rt->current != NULL && rt->running == loop && loop->L != L ? loop->L : NULL;
 }

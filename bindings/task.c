@@ -91,6 +91,16 @@ void l_task_schedule(lua_State *L, struct l_task *task) {
     }
 }
 
+void l_task_wake(lua_State *L, struct l_task *task) {
+    task->wait = NULL;
+    if (task->has_priority || task->future.loop->overrides != 0) {
+        l_task_schedule(L, task);
+    } else {
+        task->timer.handle.run = l_task_step;
+        loop_call_soon(&task->future.loop->loop, &task->timer.handle);
+    }
+}
+
 void l_task_push(lua_State *L, struct l_task *task) {
     struct l_loop *loop = task->future.loop;
     lua_State *frame = loop != NULL ? l_loop_frame(loop, L) : NULL;

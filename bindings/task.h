@@ -172,15 +172,7 @@ void l_task_schedule(lua_State *L, struct l_task *task);
 int l_task_call_method(lua_State *L);
 
 /* Ends the task's wait and schedules its step.  Never raises. */
-static inline void l_task_wake(lua_State *L, struct l_task *task) {
-    task->wait = NULL;
-    if (task->has_priority || task->future.loop->overrides != 0) {
-        l_task_schedule(L, task);
-    } else {
-        task->timer.handle.run = l_task_step;
-        loop_call_soon(&task->future.loop->loop, &task->timer.handle);
-    }
-}
+void l_task_wake(lua_State *L, struct l_task *task);
 
 /* The task whose step, or whose place in a queue, this handle is; else NULL. */
 struct l_task *l_task_of(struct handle *handle);

@@ -78,8 +78,7 @@ int l_waitq_wait(lua_State *L, struct l_waitq *queue, const struct l_wait *wait,
         return wait_by_future(L, queue, task, continuation);
     }
     queue_up(queue, task);
-    l_task_begin_wait(L, task, wait, queue);
-    return lua_yieldk(L, 0, (lua_KContext)task, continuation);
+    return l_task_wait_k(L, task, wait, queue, (lua_KContext)task, continuation);
 }
 
 /* runtime -> raises the cancellation */
