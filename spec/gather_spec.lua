@@ -348,3 +348,46 @@ describe("the turns of lh.gather", function()
     end))
   end)
 end)
+
+describe("what a gather keeps", function()
+  it("is no future that nobody else holds, once it has failed", in_task(function()
+    local loop = lh.get_running_loop()
+    local held = setmetatable({}, { __mode = "k" })
+    for _ = 1, 5 do
+      local never = loop:create_future()
+      held[never] = true
+      raises("early", lh.gather, never, function() error("early", 0) end)
+    end
+    lh.sleep(0)
+    collectgarbage()
+    collectgarbage()
+    local n = 0
+    for _ in pairs(held) do n = n + 1 end
+    assert.is_true(n <= 1) -- what the last error came from is known until the next one
+  end))
+
+  it("is its list as it was at the call", in_task(function()
+    local list = { function() lh.sleep(0) return 1 end, function() return 2 end }
+    local task = lh.create_task(lh.gather, list)
+    lh.sleep(0)
+    list[1], list[3] = nil, function() return 3 end
+    assert.same({ 1, 2, n = 2 }, lh.await(task))
+  end))
+
+  it("is the loop's until it is closed, and no longer", function()
+    local loop = lh.new_event_loop()
+    local held = setmetatable({}, { __mode = "k" })
+    loop:create_task(function()
+      local child = lh.create_task(lh.sleep, 10)
+      held[child] = true
+      lh.gather(child, function() lh.sleep(10) end)
+    end)
+    for _ = 1, 2 do loop:run_once() end
+    collectgarbage()
+    assert.truthy(next(held))
+    loop:close()
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(next(held))
+  end)
+end)
