@@ -140,16 +140,19 @@ describe("spawn_server #child", function()
 
   it("is ended with what it has started, at once or before it ended itself", function()
     for _, last in ipairs { "wait", "exit 0" } do
-      local file <close>, pids = script(ECHO), os.tmpname()
+      local file <close>, pids, pid = script(ECHO), os.tmpname(), nil
       local port = tostring(testing.free_port())
       lh.rawpcall(testing.run, nil, function()
         local server = testing.spawn_server({ "sh", "-c", "'" .. HOST .. "' " .. file.path .. " "
           .. port .. " & echo $! >" .. pids .. "; until [ -e " .. pids .. ".go ]; do sleep 0.01; "
           .. "done; " .. last }, { port = port + 0 })
+        pid = testing.eventually(function()
+          local written <close> = io.open(pids)
+          return written:read "l"
+        end, { within = math.huge })
         io.open(pids .. ".go", "w"):close()
         if last ~= "wait" then server.process:wait() end
       end)
-      local pid = io.open(pids):read "l"
       testing.run({ clock = "monotonic", timeout = 60 }, function()
         testing.eventually(function()
           local stat <close> = io.open("/proc/" .. pid .. "/stat")
