@@ -26,6 +26,7 @@ struct l_gather {
     int left;   /* futures that are not done, or whose callback has not run */
     int linked; /* of those, the ones with a handle of ours */
     int count;  /* of items */
+    bool begun; /* all children are there: else one of them could not be made */
     bool return_exceptions, cancel_requested;
     struct l_gather_child children[]; /* one for each item, in use or not */
 };
@@ -96,6 +97,7 @@ static int settle_outer(lua_State *L) {
 /* Counts the child as done; whether that settles the outer future. */
 static bool settles(struct l_gather *gather, struct l_future *child) {
     gather->left--;
+    if (!gather->begun) return false;
     if (gather->outer->state != L_PENDING) {
         if (child->state == L_FAILED) child->unretrieved = false; /* nobody will ask */
         return false;
@@ -163,7 +165,7 @@ static int gather_gc(lua_State *L) {
 /* ---- the beginning ---- */
 
 /* The stack of l_gather, which begins with its arguments. */
-enum { LOOP = 1, ITEMS, GATHER, SEEN, CALLBACK, SIBLING, ITEM };
+enum { LOOP = 1, ITEMS, GATHER, OUTER, SEEN, CALLBACK, SIBLING, ITEM };
 
 /* Makes a task of the item on top, which is no future, and puts it into its place. */
 static void start(lua_State *L, struct l_loop *loop, int place) {
@@ -203,12 +205,19 @@ static bool is_new(lua_State *L) {
     return true;
 }
 
+static void anchor(lua_State *L, struct l_gather *gather) {
+    lua_pushvalue(L, GATHER);
+    gather->slot = l_anchor(L, LOOP, gather->loop);
+    lua_pop(L, 1);
+}
+
 /* Adds the gather's callback to the future on top. */
 static void observe(lua_State *L, struct l_gather *gather, struct l_gather_child *child) {
     struct l_loop *loop = gather->loop;
     struct l_future *future = l_future_check(L, ITEM);
     gather->left++;
     if (l_future_is_task(future) && future->loop == loop && loop->overrides == 0) {
+        if (gather->linked == 0) anchor(L, gather);
         *child = (struct l_gather_child){.gather = gather, .future = future};
         handle_init(&child->handle, child_done);
         gather->linked++;
@@ -249,6 +258,14 @@ static int l_gather(lua_State *L) {
     gather->count = (int)count;
     lua_pushvalue(L, ITEMS);
     lua_setiuservalue(L, GATHER, GATHER_ITEMS);
+    l_loop_push_future(L, LOOP, loop);
+    gather->outer = l_future_check(L, OUTER);
+    lua_pushvalue(L, OUTER);
+    lua_setiuservalue(L, GATHER, GATHER_OUTER);
+    lua_pushlightuserdata(L, rt);
+    lua_pushvalue(L, GATHER);
+    lua_pushcclosure(L, cancel_children, 2);
+    l_future_setextra(L, OUTER, L_EXTRA_CANCEL);
     lua_settop(L, SIBLING);
     for (int i = 0; i < gather->count; i++) {
         lua_rawgeti(L, ITEMS, i + 1);
@@ -261,19 +278,8 @@ static int l_gather(lua_State *L) {
         if (is_observed) observe(L, gather, &gather->children[i]);
         lua_settop(L, SIBLING);
     }
-    l_loop_push_future(L, LOOP, loop);
-    gather->outer = l_future_check(L, -1);
-    lua_pushvalue(L, -1);
-    lua_setiuservalue(L, GATHER, GATHER_OUTER);
-    lua_pushlightuserdata(L, rt);
-    lua_pushvalue(L, GATHER);
-    lua_pushcclosure(L, cancel_children, 2);
-    l_future_setextra(L, -2, L_EXTRA_CANCEL);
-    if (gather->linked > 0) {
-        lua_pushvalue(L, GATHER);
-        gather->slot = l_anchor(L, LOOP, loop);
-        lua_pop(L, 1);
-    }
+    gather->begun = true;
+    lua_settop(L, OUTER);
     return 1;
 }
 
