@@ -63,8 +63,8 @@ void l_unanchor_anywhere(lua_State *L, struct l_loop *loop, int slot) {
         return;
     }
     int top = lua_gettop(L);
-    l_loop_push(L, loop);
-    if (!lua_isnil(L, -1)) {
+    l_pushshared(L, loop->rt, L_SHARED_LOOPS);
+    if (lua_rawgeti(L, -1, loop->number) != LUA_TNIL) {
         lua_getiuservalue(L, -1, L_LOOP_ANCHORS);
         free_slot(L, lua_gettop(L), loop, slot);
     }

@@ -93,8 +93,6 @@ int l_type_error(lua_State *L, int arg, const char *expected) {
 
 int64_t l_checkseconds(lua_State *L, int arg) {
     int is_number;
-    lua_Integer whole = lua_tointegerx(L, arg, &is_number); /* the quicker way for sleep(0) */
-    if (is_number && whole == 0) return 0;
     lua_Number ns = lua_tonumberx(L, arg, &is_number) * 1e9;
     if (!is_number) luaL_checknumber(L, arg); /* raises */
     luaL_argcheck(L, !isnan(ns), arg, "seconds must not be NaN");

@@ -146,7 +146,9 @@ static int return_all(lua_State *L, int status, lua_KContext context) {
 
 /* As asyncio.sleep: at least one turn passes. */
 static int l_sleep(lua_State *L) {
-    int64_t delay_ns = l_checkseconds(L, 1);
+    int is_integer; /* the usual sleep(0) is to be quick */
+    bool is_zero = lua_tointegerx(L, 1, &is_integer) == 0 && is_integer;
+    int64_t delay_ns = is_zero ? 0 : l_checkseconds(L, 1);
     struct l_task *task = l_task_here(L);
     if (task == NULL) task = l_task_may_wait(L, l_runtime(L), "sleep", NULL);
     if (delay_ns <= 0) return l_task_wait_k(L, task, NULL, NULL, (lua_KContext)task, sleep_done);
