@@ -105,7 +105,7 @@ local function conversations(kind, is_upwards)
   return cuts, whole
 end
 
-describe("TLS through a relay", function()
+describe("TLS through a relay #slow", function()
   for kind in pairs(KINDS) do
     for name, is_upwards in pairs { ["to the server"] = true, ["to the client"] = false } do
       it(("that %s what goes %s comes to an end at every cut"):format(kind, name),
