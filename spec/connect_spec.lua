@@ -152,10 +152,15 @@ describe("open_connection", function()
   end))
 
   it("takes only addresses of the family that is asked for", in_task(function()
+    local taken <close> = serve "127.0.0.1"
     local server <close> = serve "::1"
     local _, port = server:getsockname()
+    -- bound, so that nobody else has the number there, but not listened to
+    local held <close> = assert(lh.open_connection("127.0.0.1", select(2, taken:getsockname()),
+      { local_addr = { "127.0.0.1", port } }))
     assert.equal("ECONNREFUSED",
       select(3, lh.open_connection("localhost", port, { family = "inet" })))
+    assert.is_false(held:is_closed())
     local stream <close> = assert(lh.open_connection("localhost", port, { family = "inet6" }))
     assert.equal("::1", (stream:getpeername()))
   end))
