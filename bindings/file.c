@@ -42,13 +42,20 @@ static struct l_task *join_line(lua_State *L, struct l_file *file) {
     return task;
 }
 
+/* What an operation that did not come to its end had taken is there again; the next one finds
+ * out anew where the end is, but for what the thread may be finding out now. */
+static void start_anew(struct l_file *file) {
+    file->start -= file->taken;
+    file->taken = file->scanned = 0;
+    if (!l_job_under_way(&file->job)) file->eof = false;
+}
+
 void l_file_leave(lua_State *L, struct l_file *file) {
     struct l_task *task = file->job.rt->current;
-    file->eof = false; /* the next operation finds out anew */
-    file->scanned = 0;
-    if (task == NULL || !handle_queued(&task->place)) return;
-    bool was_first = handle_queue_first(&file->line) == &task->place;
-    handle_unlink(&task->place);
+    bool in_line = task != NULL && handle_queued(&task->place);
+    bool was_first = in_line && handle_queue_first(&file->line) == &task->place;
+    if (was_first || !in_line) start_anew(file);
+    if (in_line) handle_unlink(&task->place);
     struct handle *next = handle_queue_first(&file->line);
     if (!was_first || next == NULL) return;
     if (task_at(next)->wait == &turn_wait) l_task_wake(L, task_at(next));
@@ -59,6 +66,7 @@ int l_file_begin(lua_State *L, struct l_file *file, lua_KContext context, lua_KF
         struct l_task *task = join_line(L, file);
         return l_task_wait_k(L, task, &turn_wait, file, context, step);
     }
+    start_anew(file);                  /* a task of a loop that was closed did not leave */
     if (l_job_under_way(&file->job)) { /* for a task that was cancelled */
         return l_job_wait(L, &file->job, join_line(L, file), context, step);
     }

@@ -40,7 +40,8 @@ struct l_file {
     int64_t offset;              /* of what the next job reads or writes */
     char *buffer;                /* user value L_FILE_BUFFER */
     size_t start, end, capacity; /* the bytes in it */
-    size_t scanned;              /* of those, without an end of line */
+    size_t taken;                /* before those, by this operation: given back if it fails */
+    size_t scanned;              /* of those that are there, without an end of line */
     size_t ahead;                /* how much to read ahead next */
     int64_t size;                /* when it was opened: a hint */
     int lost_error;              /* of a write for which nobody waited any more */

@@ -15,21 +15,22 @@ enum taken { TAKEN, NOTHING, NEEDS_MORE };
 
 /* ---- the buffer ---- */
 
-/* Makes room for `more` bytes behind those that are there; the file is at index 1. */
+/* Makes room for `more` bytes behind those that are there, or were taken; the file is at
+ * index 1. */
 static void reserve(lua_State *L, struct l_file *file, size_t more) {
-    size_t length = file->end - file->start;
+    size_t first = file->start - file->taken, length = file->end - first;
     if (file->capacity - file->end >= more) return;
     if (file->capacity - length >= more) {
-        memmove(file->buffer, file->buffer + file->start, length);
+        memmove(file->buffer, file->buffer + first, length);
     } else {
         size_t capacity = length + more > file->capacity * 2 ? length + more : file->capacity * 2;
         char *buffer = lua_newuserdatauv(L, capacity, 0);
-        if (length > 0) memcpy(buffer, file->buffer + file->start, length);
+        if (length > 0) memcpy(buffer, file->buffer + first, length);
         lua_setiuservalue(L, 1, L_FILE_BUFFER);
         file->buffer = buffer;
         file->capacity = capacity;
     }
-    file->start = 0;
+    file->start = file->taken;
     file->end = length;
 }
 
@@ -44,10 +45,15 @@ static void shrink(lua_State *L, struct l_file *file) {
 
 /* ---- formats ---- */
 
+static void consume(struct l_file *file, size_t length) {
+    file->start += length;
+    file->taken += length;
+    file->scanned = 0;
+}
+
 static enum taken take(lua_State *L, struct l_file *file, size_t length, size_t consumed) {
     lua_pushlstring(L, file->buffer + file->start, length);
-    file->start += consumed;
-    file->scanned = 0;
+    consume(file, consumed);
     return TAKEN;
 }
 
@@ -118,7 +124,7 @@ static int add_digits(struct numeral *numeral, bool hexadecimal) {
 static enum taken take_number(lua_State *L, struct l_file *file) {
     size_t start = file->start;
     while (start < file->end && isspace((unsigned char)file->buffer[start])) start++;
-    file->start = start;
+    consume(file, start - file->start);
     size_t length = file->end - start;
     if (length <= NUMBER_SIZE && !file->eof) return NEEDS_MORE;
     if (length > NUMBER_SIZE + 1) length = NUMBER_SIZE + 1;
@@ -140,8 +146,7 @@ static enum taken take_number(lua_State *L, struct l_file *file) {
         add_one_of(&numeral, "+-");
         add_digits(&numeral, false);
     }
-    file->start += (size_t)(numeral.at - data);
-    file->scanned = 0;
+    consume(file, (size_t)(numeral.at - data));
     numeral.text[numeral.length] = '\0';
     return lua_stringtonumber(L, numeral.text) != 0 ? TAKEN : NOTHING;
 }
@@ -243,6 +248,7 @@ static int read_step(lua_State *L, int status, lua_KContext context) {
     }
     enum taken taken = take_formats(L, file, formats);
     if (taken == NEEDS_MORE) return l_file_order(L, file, L_FILE_READ, context, read_step);
+    file->taken = 0; /* for good */
     l_file_leave(L, file);
     shrink(L, file);
     return lua_gettop(L) - 1 - formats;

@@ -48,48 +48,63 @@ static void make_buffer(lua_State *L, struct l_file *file) {
     lua_setiuservalue(L, 1, L_FILE_BUFFER);
 }
 
-/* Appends the value at the index to the buffer; false if it has no room. */
-static bool put(lua_State *L, struct l_file *file, int index) {
-    size_t length;
-    const char *text = lua_tolstring(L, index, &length);
-    if (length == 0) return true;
-    if (!file->buffers) return false;
+static size_t total_length(lua_State *L) {
+    size_t total = 0;
+    for (int i = 2, top = lua_gettop(L); i <= top; i++) total += lua_rawlen(L, i);
+    return total;
+}
+
+/* Appends the strings from index 2 on to the buffer; false if it has no room for all. */
+static bool put(lua_State *L, struct l_file *file) {
+    size_t total = total_length(L);
+    if (total == 0) return true;
     make_buffer(L, file);
-    if (file->capacity - file->end < length) return false;
-    memcpy(file->buffer + file->end, text, length);
-    file->end += length;
+    if (file->capacity - file->end < total) return false;
+    for (int i = 2, top = lua_gettop(L); i <= top; i++) {
+        size_t length;
+        const char *text = lua_tolstring(L, i, &length);
+        memcpy(file->buffer + file->end, text, length);
+        file->end += length;
+    }
     file->writing = true;
     return true;
 }
 
-/* file, values...; `next` is the index of the first that is not dealt with */
-static int write_step(lua_State *L, int status, lua_KContext next) {
+enum write_context { FOR_BUFFER, AS_TEXT, WRITTEN };
+
+/* file, strings...: for the buffer, or one as the thread's text.  So all or none of them are
+ * written when nobody waits any more. */
+static int write_step(lua_State *L, int status, lua_KContext context) {
     struct l_file *file = lua_touserdata(L, 1);
     int results;
     if (!l_file_resumed(L, file, status)) return l_file_closed(L);
     if (has_failed(L, file, status, &results) || has_lost(L, file, &results)) return results;
     if (l_job_under_way(&file->job)) {
-        return l_file_order(L, file, L_FILE_WRITE, next, write_step);
+        return l_file_order(L, file, L_FILE_WRITE, context, write_step);
     }
+    if (context == WRITTEN) return done(L, file);
     forget_read(file);
-    for (int i = (int)next, top = lua_gettop(L); i <= top; i++) {
-        if (put(L, file, i)) continue;
-        lua_pushvalue(L, i);
+    if (context == AS_TEXT) {
+        lua_pushvalue(L, 2);
         lua_setiuservalue(L, 1, L_FILE_TEXT); /* alive until the thread is through with it */
-        file->text = lua_tolstring(L, i, &file->length);
-        return l_file_order(L, file, L_FILE_WRITE, i + 1, write_step);
+        file->text = lua_tolstring(L, 2, &file->length);
+        return l_file_order(L, file, L_FILE_WRITE, WRITTEN, write_step);
     }
-    return done(L, file);
+    if (put(L, file)) return done(L, file);
+    return l_file_order(L, file, L_FILE_WRITE, FOR_BUFFER, write_step); /* then there is room */
 }
 
 int l_file_write(lua_State *L) {
     struct l_file *file = l_file_check(L);
     int top = lua_gettop(L);
-    for (int i = 2; i <= top; i++) luaL_checkstring(L, i);
+    for (int i = 2; i <= top; i++) luaL_checkstring(L, i); /* numbers become strings */
     luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
     if (!file->writable) return l_push_failure(L, "EBADF", "the file was not opened for writing");
+    size_t total = total_length(L);
+    bool as_text = total > (file->buffers ? L_FILE_CHUNK : 0);
+    if (as_text) lua_concat(L, top - 1);
     if (!l_job_under_way(&file->job) && file->buffers) make_buffer(L, file);
-    return l_file_begin(L, file, 2, write_step);
+    return l_file_begin(L, file, as_text ? AS_TEXT : FOR_BUFFER, write_step);
 }
 
 /* ---- flush, sync, truncate ---- */

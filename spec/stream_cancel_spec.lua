@@ -2,17 +2,10 @@
 -- and nothing leaks.
 
 local lh = require "loophost"
-local support = require "spec.support"
+local ending = require "spec.ending"
 
 local TEXT = "one\ntwo three;four\n" -- what the peer says, a byte a turn
 local MUCH = ("0123456789abcdef"):rep(256 * 1024)
-
--- How many descriptors are open, the two of the pipe itself included.
-local function memory()
-  collectgarbage()
-  collectgarbage()
-  return collectgarbage "count"
-end
 
 -- Two ends of a connection of the server, which passes its ends on.
 local function pair(world)
@@ -98,40 +91,14 @@ local OPERATIONS = {
   },
 }
 
--- The two ways for a wait to end from outside: each returns what runs, and how to end it.
-local WAYS = {
-  ["is cancelled"] = function(run)
-    local task = lh.create_task(run)
-    return task, function() task:cancel() end, lh.CancelledError
-  end,
-  ["times out"] = function(run)
-    local limit
-    local task = lh.create_task(function()
-      limit = lh.timeout(1000)
-      local _ <close> = limit
-      return run()
-    end)
-    return task, function()
-      if limit and not task:done() then limit:reschedule(lh.get_running_loop():time()) end
-      if not limit then task:cancel() end
-    end, lh.TimeoutError
-  end,
-}
-
 -- One run, which is ended after so many turns. Whether it had come to its own end before.
 local function run_once(world, operation, way, turns)
   local client, peer = pair(world)
   local first, said = {}, {}
   local helper = lh.create_task(operation.peer, peer, said)
-  local task, finish, expected = WAYS[way](function() return operation.run(client, first) end)
-  for _ = 1, turns do lh.sleep(0) end
-  local done = task:done()
-  finish()
-  local ok, value = lh.rawpcall(lh.await, task)
-  if not ok then
-    assert.is_true(lh.iserror(value, expected) or lh.iserror(value, lh.CancelledError),
-      tostring(value))
-  end
+  local done, ok, value = ending.after(turns, way, function()
+    return operation.run(client, first)
+  end)
   operation.check(client, ok, value, first, said, helper)
   client:close()
   helper:cancel()
@@ -140,41 +107,24 @@ local function run_once(world, operation, way, turns)
   return done
 end
 
-local function at_every_turn(world, operation, way)
-  for turns = 0, 60 do
-    if run_once(world, operation, way, turns) then return turns end
-  end
-  return 60
-end
-
--- fn(world) runs in a task with a server, twice; the second time must leave no more behind.
-local function leaves_nothing(fn)
-  support.with_loop(function(loop)
-    loop:run_until_complete(function()
-      local held <close> = lh.timeout(1000) -- make stress is slow
-      local world = {}
-      local server <close> = assert(lh.start_server(function(stream)
-        world.accepted:set_result(stream)
-      end, "127.0.0.1", 0))
-      world.port = select(2, server:getsockname())
-      fn(world)
-      local fds, bytes = support.descriptors(), memory()
-      fn(world)
-      lh.sleep(0)
-      assert.equal(fds, support.descriptors())
-      local grown = memory() - bytes
-      assert.is_true(grown < 8, ("%.1f KiB more"):format(grown))
-    end)
-  end, { clock = "monotonic" })
+-- A server that passes on what it accepts.
+local function serve(world)
+  local server = assert(lh.start_server(function(stream)
+    world.accepted:set_result(stream)
+  end, "127.0.0.1", 0))
+  world.port = select(2, server:getsockname())
+  return server
 end
 
 for name, operation in pairs(OPERATIONS) do
   describe(name, function()
-    for way in pairs(WAYS) do
+    for way in pairs(ending.WAYS) do
       it(way .. " at every turn, and loses nothing", function()
-        leaves_nothing(function(world)
-          assert.is_true(at_every_turn(world, operation, way) >= 1)
-        end)
+        ending.leaves_nothing(function(world)
+          ending.at_every_turn(function(turns)
+            return run_once(world, operation, way, turns)
+          end)
+        end, serve)
       end)
     end
   end)
@@ -182,17 +132,14 @@ end
 
 -- run(world) opens or waits for something; `drop` takes back what it has got.
 local function ends_anywhere(run, drop)
-  for way in pairs(WAYS) do
+  for way in pairs(ending.WAYS) do
     it(way .. " at every turn, and leaves nothing", function()
-      leaves_nothing(function(world)
+      ending.leaves_nothing(function(world)
         for turns = 0, 12 do
-          local task, finish = WAYS[way](function() return run(world) end)
-          for _ = 1, turns do lh.sleep(0) end
-          finish()
-          local ok, value = lh.rawpcall(lh.await, task)
+          local _, ok, value = ending.after(turns, way, function() return run(world) end)
           drop(world, ok and value or nil)
         end
-      end)
+      end, serve)
     end)
   end
 end
