@@ -227,6 +227,24 @@ describe("after the close of a TLS stream", function()
     end
   end))
 
+  it("virtual time is held no longer than it lasts", function()
+    support.run(function() -- by the virtual clock
+      local accepted = lh.get_running_loop():create_future()
+      local server <close>, port = certificates.serve(function(stream)
+        accepted:set_result(stream)
+      end)
+      local client = assert(certificates.connect(port, { shutdown_timeout = 0.05 }))
+      local peer <close> = lh.await(accepted)
+      fill(client, TEXT)
+      client:close()
+      assert.equal("ETIMEDOUT", select(3, client:wait_closed()))
+      local began = os.time()
+      lh.sleep(3600)
+      assert.is_true(os.time() - began < 60)
+      assert.is_false(peer:is_closed() or not server:is_serving())
+    end)
+  end)
+
   it("the option is checked", in_task(function()
     raises("'shutdown_timeout' must be a number of seconds", lh.open_connection, "x", 1,
       { ssl = { shutdown_timeout = -1 } })
