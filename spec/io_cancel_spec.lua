@@ -4,6 +4,7 @@
 
 local lh = require "loophost"
 local ending = require "spec.ending"
+local support = require "spec.support"
 
 -- fn(world, run, turns), which ends run() after so many turns and gets what ending.after gives.
 local function at_every_turn(name, setup, fn, most)
@@ -19,6 +20,18 @@ local function at_every_turn(name, setup, fn, most)
         end)
       end
     end
+
+    it("is cancelled at every turn, and holds virtual time no longer", function()
+      support.run(function()
+        local world = {}
+        local held <close> = setup and setup(world)
+        for turns = 0, 6 do
+          fn(world, function(run) return ending.after(turns, "is cancelled", run) end)
+        end
+        lh.sleep(3600) -- or really for so long
+        assert.is_true(held == nil or next(world) ~= nil)
+      end)
+    end)
   end)
 end
 

@@ -10,12 +10,15 @@ local in_task = support.in_real_task
 
 local function results(...) return table.pack(...) end
 
-local function threads()
+-- A number of the kernel's about this process.
+local function of_process(name)
   for line in io.lines "/proc/self/status" do
-    local n = line:match "^Threads:%s+(%d+)"
+    local n = line:match("^" .. name .. ":%s+(%d+)")
     if n then return tonumber(n) end
   end
 end
+
+local function threads() return of_process "Threads" end
 
 -- fn(path, release): a named pipe, and what lets n readers of it go on.
 local function with_pipe(fn)
@@ -273,6 +276,30 @@ describe("a cancelled call", function()
       assert.is_true(not ok or result == "mine")
       assert.equal("other", lh.await(other))
       assert.equal("next", lh.to_thread("return 'next'"))
+    end
+  end))
+
+  it("keeps no result that nobody wants, whenever it comes", in_task(function()
+    local LARGE = 40 << 20 -- of which malloc keeps nothing
+    local before = of_process "VmRSS"
+    for turn = 0, 6 do
+      local tasks = {}
+      for i = 1, 3 do
+        tasks[i] = lh.create_task(lh.to_thread, "return ('x'):rep(...)", LARGE)
+      end
+      lh.sleep(0)
+      -- all are through, and the loop hears of it in the next turns
+      local through = lh.get_running_loop():time() + (turn > 0 and 0.05 or 0)
+      while lh.get_running_loop():time() < through do collectgarbage "count" end
+      for _ = 1, turn - 1 do lh.sleep(0) end
+      for _, task in ipairs(tasks) do task:cancel() end
+      lh.wait(tasks)
+      collectgarbage()
+    end
+    local deadline = lh.get_running_loop():time() + 20
+    while of_process "VmRSS" - before > LARGE // 1024 do
+      assert.is_true(lh.get_running_loop():time() < deadline, "results are kept")
+      lh.sleep(0.01)
     end
   end))
 
