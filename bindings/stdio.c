@@ -97,17 +97,16 @@ static ssize_t socket_eof(struct l_stream *stream) {
 
 static bool is_ready(const struct l_stream *stream, short events) {
     struct pollfd fd = {.fd = stream->fd, .events = events};
-    return poll(&fd, 1, 0) != 0;
+    return poll(&fd, 1, 0) > 0;
 }
 
 static ssize_t shared_read(struct l_stream *stream, void *buffer, size_t size) {
     ssize_t got = read_ahead(stream, buffer, size);
     if (got > 0) return got;
-    errno = EAGAIN;
-    if (is_ready(stream, POLLIN))
-        got = read(stream->fd, buffer, size);
-    else
-        got = -1;
+    do { /* a signal that interrupts a read from a terminal may have taken what was there */
+        errno = EAGAIN;
+        got = is_ready(stream, POLLIN) ? read(stream->fd, buffer, size) : -1;
+    } while (got < 0 && errno == EINTR);
     return answer(stream, got, L_NEEDS_READ);
 }
 
@@ -118,8 +117,11 @@ static ssize_t shared_write(struct l_stream *stream, const struct iovec *parts, 
     bool is_pipe = fstat(stream->fd, &status) == 0 && S_ISFIFO(status.st_mode);
     size_t size = is_pipe ? PIPE_BUF : DEVICE_CHUNK;
     if (parts->iov_len < size) size = parts->iov_len;
-    errno = EAGAIN;
-    ssize_t sent = is_ready(stream, POLLOUT) ? write(stream->fd, parts->iov_base, size) : -1;
+    ssize_t sent;
+    do {
+        errno = EAGAIN;
+        sent = is_ready(stream, POLLOUT) ? write(stream->fd, parts->iov_base, size) : -1;
+    } while (sent < 0 && errno == EINTR);
     return answer(stream, sent, L_NEEDS_WRITE);
 }
 

@@ -95,7 +95,8 @@ local function conversations(kind, is_upwards)
   cut, was_cut = 1, true
   while was_cut do
     was_cut = false
-    if lh.wait_for(function() return converse(front) end, SECONDS) == #TEXTS then whole = whole + 1 end
+    local back = lh.wait_for(function() return converse(front) end, SECONDS)
+    if back == #TEXTS then whole = whole + 1 end
     cuts, cut = cuts + 1, cut + STEP
   end
   relay:close()
