@@ -83,6 +83,26 @@ at_every_turn("a line of a child #child", nil, function(_, ends)
   return done
 end)
 
+-- ---- streams; more of them in stream_cancel_spec ----
+
+at_every_turn("a read of who never says anything", function(world)
+  world.ended = 0
+  world.server = assert(lh.start_server(function(stream)
+    stream:read()
+    stream:close()
+    world.ended = world.ended + 1
+  end, "127.0.0.1", 0))
+  return world.server
+end, function(world, ends)
+  local _, port = world.server:getsockname()
+  local before = world.ended
+  local stream = assert(lh.open_connection("127.0.0.1", port))
+  local done = ends(function() return stream:read() end)
+  stream:close()
+  while world.ended == before do lh.sleep(0.001) end
+  return done
+end)
+
 -- ---- datagrams ----
 
 at_every_turn("a datagram's recvfrom()", function(world)
