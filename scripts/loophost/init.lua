@@ -70,6 +70,7 @@ end
 load_on_demand(core, HOOKS)
 function core.get_event_loop() return require("loophost.policy").usable_loop() end
 function core.task_methods.traceback(task) return core.task_story(task) end
+core.note_wait = false -- see waitgraph.lua; a name that is not there would be looked for each time
 core.defaults = {} -- options of loops, when nobody says otherwise; the host fills it in
 
 local lh = load_on_demand({}, FROM_MODULES)

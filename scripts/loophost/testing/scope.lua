@@ -278,7 +278,7 @@ function Scope:leave(opts)
   end)
   if not self.was_tracking then
     core.track(false)
-    core.note_wait = nil
+    core.note_wait = false
   end
   if lines[1] then
     local text = table.concat(lines, "\n", 1, math.min(#lines, MAX_LINES + 1))
