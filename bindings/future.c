@@ -338,14 +338,6 @@ static int future_cancel(lua_State *L) {
     return 1;
 }
 
-/* on_cancel(future, function(future, message) -> boolean): replaces what cancel() does */
-static int future_on_cancel(lua_State *L) {
-    l_future_check(L, 1);
-    lua_settop(L, 2);
-    l_future_setextra(L, 1, L_EXTRA_CANCEL);
-    return 0;
-}
-
 void l_future_push_cancel_message(lua_State *L, int index, struct l_future *future) {
     bool never_began = l_future_is_task(future) && !((struct l_task *)future)->started;
     l_future_getvalue(L, index, future);
@@ -477,8 +469,7 @@ void l_future_settype(lua_State *L, struct l_runtime *rt) {
 }
 
 void l_future_open(lua_State *L, struct l_runtime *rt) {
-    static const luaL_Reg hooks[] = {{"on_cancel", future_on_cancel},
-                                     {"copy_outcome", future_copy_outcome},
+    static const luaL_Reg hooks[] = {{"copy_outcome", future_copy_outcome},
                                      {"failed", future_failed},
                                      {"unretrieved", future_unretrieved},
                                      {NULL, NULL}};

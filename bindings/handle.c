@@ -30,7 +30,7 @@ static void handle_run(struct handle *core) {
     if (handle->arguments > FEW_ARGUMENTS) {
         lua_checkstack(L, handle->arguments + LUA_MINSTACK); /* held since l_handle_new */
     }
-    bool is_simple = is_last && !handle->has_context && !loop->debug;
+    bool is_simple = is_last && !handle->has_context;
     if (handle->has_context) {
         lua_getiuservalue(L, self, handle->arguments + 2);
         l_context_swap(L, loop->rt); /* the former one stays here until afterwards */

@@ -102,13 +102,18 @@ void l_unanchor_anywhere(lua_State *L, struct l_loop *loop, int slot);
 void l_loop_call(struct l_loop *loop, int n, const char *message, const char *source_name,
                  int source);
 
-/* The same for what is anchored in the slot, as the loop runs a script's callbacks: without
- * protection of its own, as a turn as a whole has one.  An error ends all that runs inside the
- * turn and does not return here; it is reported, the slot is freed if it `releases` it, and the
- * turn goes on behind the callback.  Without an error freeing the slot is up to the caller.  Not
- * in debug mode. */
+/* The same for what is anchored in the slot and stands below the function, as the loop runs a
+ * script's callbacks: without protection of its own, as a turn as a whole has one.  An error ends
+ * all that runs inside the turn and does not return here; it is reported, the slot is freed if it
+ * `releases` it, and the turn goes on behind the callback.  Without an error freeing the slot is
+ * up to the caller, as it is in debug mode, where this is l_loop_call. */
 static inline void l_loop_call_anchored(struct l_loop *loop, int n, const char *source_name,
                                         int slot, bool releases) {
+    if (loop->debug) {
+        int source = source_name != NULL ? lua_gettop(loop->L) - n - 1 : 0;
+        l_loop_call(loop, n, "Exception in callback", source_name, source);
+        return;
+    }
     loop->call.source_name = source_name;
     loop->call.slot = slot;
     loop->call.releases = releases;

@@ -130,13 +130,12 @@ void l_task_copy_creator(lua_State *L, struct l_task *task, int sibling) {
 
 void l_task_pushcreated(lua_State *L, int index, const struct l_task *task) {
     lua_Debug info;
-    bool is_known = task->outcome == L_PENDING && task->future.state == L_PENDING;
-    if (is_known) l_future_getvalue(L, index, &task->future);
-    if (!is_known || lua_type(L, -1) != LUA_TFUNCTION) {
-        if (is_known) lua_pop(L, 1);
+    if (task->outcome != L_PENDING) {
         lua_pushnil(L);
         return;
     }
+    l_future_getvalue(L, index, &task->future);
+    if (lua_isnil(L, -1)) return;
     lua_getinfo(L, ">S", &info);
     lua_pushfstring(L, "%s:%d", info.short_src, (int)task->created_line);
 }

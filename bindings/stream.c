@@ -78,9 +78,8 @@ static bool follow(lua_State *L, struct l_stream *stream, struct l_loop *loop) {
 }
 
 struct l_task *l_stream_may_wait(lua_State *L, struct l_stream *stream, const char *what) {
-    struct l_task *task = l_task_here(L);
-    if (task != NULL && task->future.loop == stream->loop) return task;
-    task = l_task_may_wait(L, stream->rt, what, stream->follows ? NULL : stream->loop);
+    struct l_task *task =
+        l_task_may_wait(L, stream->rt, what, stream->follows ? NULL : stream->loop);
     if (task->future.loop != stream->loop && !follow(L, stream, task->future.loop)) {
         luaL_error(L, "%s: the stream belongs to a different loop", what);
     }

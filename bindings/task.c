@@ -57,7 +57,8 @@ int l_task_call_method(lua_State *L) {
     return 0;
 }
 
-static void schedule_by_method(lua_State *L, struct l_task *task) {
+/* Not inlined: l_task_schedule is to be. */
+static __attribute__((noinline)) void schedule_by_method(lua_State *L, struct l_task *task) {
     struct l_runtime *rt = task->future.rt;
     struct l_loop *loop = task->future.loop;
     lua_checkstack(L, LUA_MINSTACK);
@@ -93,12 +94,7 @@ void l_task_schedule(lua_State *L, struct l_task *task) {
 
 void l_task_wake(lua_State *L, struct l_task *task) {
     task->wait = NULL;
-    if (task->has_priority || task->future.loop->overrides != 0) {
-        l_task_schedule(L, task);
-    } else {
-        task->timer.handle.run = l_task_step;
-        loop_call_soon(&task->future.loop->loop, &task->timer.handle);
-    }
+    l_task_schedule(L, task);
 }
 
 void l_task_push(lua_State *L, struct l_task *task) {
@@ -270,7 +266,7 @@ static inline __attribute__((always_inline)) int resume(lua_State *L, struct l_t
         return status;
     }
     rt->passing = false;
-    if (task->wait == NULL) l_task_wake(L, task); /* for the next turn only */
+    if (task->wait == NULL) l_task_schedule(L, task); /* for the next turn only */
     return status;
 }
 
@@ -284,8 +280,8 @@ static int begin_or_resume(lua_State *L, struct l_task *task) {
     return LUA_ERRRUN;
 }
 
-static void ended(lua_State *L, struct l_loop *loop, struct l_task *task, int status) {
-    if (status != LUA_OK) break_off(L, task);
+static void ended(struct l_loop *loop, struct l_task *task, int status) {
+    if (status != LUA_OK) break_off(loop->L, task);
     finish(loop, task, status == LUA_OK);
 }
 
@@ -317,7 +313,7 @@ static __attribute__((noinline)) void careful_step(struct l_loop *loop, struct l
         trace_add(&loop->loop.trace, loop_now(&loop->loop), "step", "name=Task-%u", task->number);
     }
     int status = begin_or_resume(L, task);
-    if (status != LUA_YIELD) ended(L, loop, task, status);
+    if (status != LUA_YIELD) ended(loop, task, status);
     if (debug) {
         l_loop_warn_if_slow(loop, began_ns, lua_gettop(L));
         lua_pop(L, 1);
@@ -332,7 +328,7 @@ void l_task_step(struct handle *handle) {
         return;
     }
     int status = resume(loop->L, task, 0);
-    if (status != LUA_YIELD) ended(loop->L, loop, task, status);
+    if (status != LUA_YIELD) ended(loop, task, status);
 }
 
 void l_task_start_main(lua_State *L, struct l_task *task) {

@@ -18,11 +18,7 @@ static void watch_run(struct handle *core) {
     int self = lua_gettop(L);
     lua_checkstack(L, watch->arguments + LUA_MINSTACK); /* held since add_watch */
     for (int i = 1; i <= watch->arguments + 1; i++) lua_getiuservalue(L, self, i);
-    if (loop->debug) {
-        l_loop_call(loop, watch->arguments, "Exception in callback", NULL, 0);
-    } else {
-        l_loop_call_anchored(loop, watch->arguments, NULL, watch->slot, false);
-    }
+    l_loop_call_anchored(loop, watch->arguments, NULL, watch->slot, false);
     lua_settop(L, self - 1);
 }
 
