@@ -9,6 +9,8 @@ local LINE = "123456789\n"
 local TEXT = LINE:rep(3000)
 local LARGE = ("0123456789abcdef"):rep(8192) -- more than a buffer
 
+local function leaves_nothing(fn) ending.leaves_nothing(fn, nil, true) end
+
 local function content(path)
   local file <close> = assert(io.open(path, "rb"))
   return file:read "a"
@@ -143,35 +145,31 @@ end
 
 for name, operation in pairs(OPERATIONS) do
   describe(name .. " of a file", function()
-    for way in pairs(ending.WAYS) do
-      for when, pace in pairs(ending.PACES) do
-        it(("%s at every turn, %s, and loses nothing"):format(way, when), with_path(function(path)
-          ending.leaves_nothing(function()
-            ending.at_every_turn(function(turns)
-              return run_once(path, operation, way, pace, turns)
-            end, 30)
-          end)
-        end))
-      end
+    for way, when, pace in ending.variants() do
+      it(("%s at every turn, %s, and loses nothing"):format(way, when), with_path(function(path)
+        leaves_nothing(function()
+          ending.at_every_turn(function(turns)
+            return run_once(path, operation, way, pace, turns)
+          end, 30)
+        end)
+      end))
     end
   end)
 end
 
 describe("open_file", function()
-  for way in pairs(ending.WAYS) do
-    for when, pace in pairs(ending.PACES) do
-      it(("%s at every turn, %s, and leaves nothing"):format(way, when), with_path(function(path)
-        ending.leaves_nothing(function()
-          ending.at_every_turn(function(turns)
-            local done, ok, file = ending.after(turns, way, function()
-              return lh.open_file(path)
-            end, pace)
-            if ok then file:close() end
-            return done
-          end, 30)
-        end)
-      end))
-    end
+  for way, when, pace in ending.variants() do
+    it(("%s at every turn, %s, and leaves nothing"):format(way, when), with_path(function(path)
+      leaves_nothing(function()
+        ending.at_every_turn(function(turns)
+          local done, ok, file = ending.after(turns, way, function()
+            return lh.open_file(path)
+          end, pace)
+          if ok then file:close() end
+          return done
+        end, 30)
+      end)
+    end))
   end
 end)
 
@@ -199,7 +197,7 @@ for name, read in pairs(READS) do
   describe(name .. " of a pipe", function()
     for way in pairs(ending.WAYS) do
       it(way .. " at every turn, and loses nothing", with_pipe(function(path)
-        ending.leaves_nothing(function()
+        leaves_nothing(function()
           ending.at_every_turn(function(turns)
             local file <close> = assert(lh.open_file(path))
             local peer = assert(io.open(path, "w"))
@@ -226,7 +224,7 @@ end
 describe("write() to a pipe that is full", function()
   for way in pairs(ending.WAYS) do
     it(way .. " at every turn, and is done as a whole or not at all", with_pipe(function(path)
-      ending.leaves_nothing(function()
+      leaves_nothing(function()
         ending.at_every_turn(function(turns)
           local reader <close> = assert(lh.open_file(path))
           local writer = assert(lh.open_file(path, "w"))
@@ -253,7 +251,7 @@ end)
 
 describe("a file that is closed while others wait for it", function()
   it("tells each of them, whenever that is", with_pipe(function(path)
-    ending.leaves_nothing(function()
+    leaves_nothing(function()
       for turns = 0, 12 do
         local file = assert(lh.open_file(path, "r+"))
         local waiting = {}
@@ -271,7 +269,7 @@ end)
 
 describe("a task that is cancelled while a file is closed for it", function()
   it("leaves nothing open", with_path(function(path)
-    ending.leaves_nothing(function()
+    leaves_nothing(function()
       for turns = 0, 8 do
         local task = lh.create_task(function()
           local _ <close> = assert(lh.open_file(path, "w"))

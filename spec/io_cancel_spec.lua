@@ -7,18 +7,16 @@ local ending = require "spec.ending"
 local support = require "spec.support"
 
 -- fn(world, run, turns), which ends run() after so many turns and gets what ending.after gives.
-local function at_every_turn(name, setup, fn, most)
+local function at_every_turn(name, setup, fn)
   describe(name, function()
-    for way in pairs(ending.WAYS) do
-      for when, pace in pairs(ending.PACES) do
-        it(("%s at every turn, %s"):format(way, when), function()
-          ending.leaves_nothing(function(world)
-            ending.at_every_turn(function(turns)
-              return fn(world, function(run) return ending.after(turns, way, run, pace) end)
-            end, most or 20)
-          end, setup)
-        end)
-      end
+    for way, when, pace in ending.variants() do
+      it(("%s at every turn, %s"):format(way, when), function()
+        ending.leaves_nothing(function(world)
+          ending.at_every_turn(function(turns)
+            return fn(world, function(run) return ending.after(turns, way, run, pace) end)
+          end, 20)
+        end, setup, true)
+      end)
     end
 
     it("is cancelled at every turn, and holds virtual time no longer", function()
