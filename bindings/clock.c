@@ -85,7 +85,7 @@ static int wait_idle(lua_State *L) {
 /* explore(loop, seed): from now on what is left open is decided by the seed */
 static int explore(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
-    choice_start(&loop->loop.choice, (uint64_t)luaL_checkinteger(L, 2));
+    loop_explore(&loop->loop, (uint64_t)luaL_checkinteger(L, 2));
     return 0;
 }
 

@@ -187,7 +187,7 @@ void l_future_pushcancelled(lua_State *L, int index, struct l_future *future) {
     index = lua_absindex(L, index);
     l_future_getvalue(L, index, future);
     bool is_error = l_is_cancelled(L, rt, -1);
-    if (is_error || (l_future_is_task(future) && !((struct l_task *)future)->started)) {
+    if (is_error || (l_future_is_task(future) && ((struct l_task *)future)->unbegun)) {
         lua_pushnil(L);
         l_future_setvalue(L, index, future);
     }
@@ -339,7 +339,7 @@ static int future_cancel(lua_State *L) {
 }
 
 void l_future_push_cancel_message(lua_State *L, int index, struct l_future *future) {
-    bool never_began = l_future_is_task(future) && !((struct l_task *)future)->started;
+    bool never_began = l_future_is_task(future) && ((struct l_task *)future)->unbegun;
     l_future_getvalue(L, index, future);
     if (!never_began && !l_is_cancelled(L, future->rt, -1)) return;
     lua_pop(L, 1);

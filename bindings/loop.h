@@ -145,8 +145,9 @@ void l_loop_init_until(struct l_loop *loop);
 /* Pushes the loop of this address. */
 void l_loop_push(lua_State *L, struct l_loop *loop);
 
-/* Makes an empty C frame the loop's frame: pushes loop, anchors, message handler. */
-void l_loop_push_frame(lua_State *L, struct l_loop *loop);
+/* Makes a C frame with the loop at index 1 the loop's frame: inserts anchors and message
+ * handler. */
+void l_loop_make_frame(lua_State *L, struct l_loop *loop);
 
 /* Pushes the loop that runs, or else the policy's current one; its index. */
 int l_loop_push_current(lua_State *L, struct l_runtime *rt);

@@ -153,6 +153,7 @@ struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int cal
     struct l_task *task = l_newobject(L, rt, L_TASK, sizeof *task, L_TASK_USERVALUES);
     task->future.rt = rt;
     task->exposed = is_own;
+    task->unbegun = true;
     handle_queue_init(&task->future.callbacks);
     timer_init(&task->timer, l_task_step);
     task->number = (unsigned)++rt->tasks_named;
@@ -191,7 +192,7 @@ void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_l
     lua_setiuservalue(L, -2, L_FUTURE_LOOP);
     loop->tasks++;
     loop->loop.metrics.tasks_created++;
-    if (task->started) return;
+    if (!task->unbegun) return;
     if ((loop->overrides & (L_OVERRIDE_CALL_SOON | L_OVERRIDE_CALL_PRIORITY)) == 0) {
         l_task_schedule(L, task);
         return;

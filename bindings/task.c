@@ -9,6 +9,7 @@
 #include "bindings/error.h"
 #include "bindings/handle.h"
 #include "bindings/recycle.h"
+#include "bindings/step.h"
 
 #include <string.h>
 
@@ -38,7 +39,8 @@ static int step_function(lua_State *L) {
     if (!task->by_method || loop == NULL || loop->L != L) return 0;
     task->by_method = false;
     lua_settop(L, 0);
-    l_loop_push_frame(L, loop);
+    l_loop_push(L, loop);
+    l_loop_make_frame(L, loop);
     l_task_step(&task->timer.handle);
     return 0;
 }
@@ -57,8 +59,7 @@ int l_task_call_method(lua_State *L) {
     return 0;
 }
 
-/* Not inlined: l_task_schedule is to be. */
-static __attribute__((noinline)) void schedule_by_method(lua_State *L, struct l_task *task) {
+static void schedule_by_method(lua_State *L, struct l_task *task) {
     struct l_runtime *rt = task->future.rt;
     struct l_loop *loop = task->future.loop;
     lua_checkstack(L, LUA_MINSTACK);
@@ -80,9 +81,8 @@ static __attribute__((noinline)) void schedule_by_method(lua_State *L, struct l_
     lua_pop(L, 1);
 }
 
-void l_task_schedule(lua_State *L, struct l_task *task) {
+void l_task_schedule_otherwise(lua_State *L, struct l_task *task) {
     struct l_loop *loop = task->future.loop;
-    task->timer.handle.run = l_task_step;
     if (loop->overrides & (L_OVERRIDE_CALL_SOON | L_OVERRIDE_CALL_PRIORITY)) {
         schedule_by_method(L, task);
     } else if (task->has_priority) {
@@ -90,11 +90,6 @@ void l_task_schedule(lua_State *L, struct l_task *task) {
     } else {
         loop_call_soon(&loop->loop, &task->timer.handle);
     }
-}
-
-void l_task_wake(lua_State *L, struct l_task *task) {
-    task->wait = NULL;
-    l_task_schedule(L, task);
 }
 
 void l_task_push(lua_State *L, struct l_task *task) {
@@ -227,11 +222,11 @@ static int cancel_new_wait(lua_State *L) {
     return 0;
 }
 
-/* The step has ended in a wait that is a cancelled task's, or in no wait at all. */
-static __attribute__((noinline)) void after_odd_yield(lua_State *L, struct l_task *task,
-                                                      int values) {
+void l_step_after_odd_yield(lua_State *L, struct l_task *task, int values) {
     struct l_runtime *rt = task->future.rt;
     if (!rt->passing) {
+        task->deaf = !task->yielded;
+        task->yielded = false;
         after_foreign_yield(L, task, values);
     } else if (task->wait == NULL) {
         l_task_schedule(L, task);
@@ -244,43 +239,17 @@ static __attribute__((noinline)) void after_odd_yield(lua_State *L, struct l_tas
     }
 }
 
-/* Runs the coroutine until it yields or ends: a status of lua_resume. */
-static inline __attribute__((always_inline)) int resume(lua_State *L, struct l_task *task,
-                                                        int arguments) {
-    struct l_runtime *rt = task->future.rt;
-    lua_State *coroutine = task->coroutine;
-    int values;
-    task->can_throw = false;
-    rt->current = task;
-    rt->coroutine = coroutine;
-    rt->immediate = 0;
-#ifdef LOOPHOST_STRESS
-    lua_gc(L, LUA_GCCOLLECT);
-#endif
-    int status = lua_resume(coroutine, L, arguments, &values);
-    rt->current = NULL;
-    rt->coroutine = NULL;
-    if (status != LUA_YIELD) return status;
-    if (!rt->passing || task->must_cancel) {
-        after_odd_yield(L, task, values);
-        return status;
-    }
-    rt->passing = false;
-    if (task->wait == NULL) l_task_schedule(L, task); /* for the next turn only */
-    return status;
-}
-
-/* The same for a task that may not have begun. */
+/* Runs the coroutine of a task that may not have begun: a status of lua_resume. */
 static int begin_or_resume(lua_State *L, struct l_task *task) {
-    if (task->started) return resume(L, task, 0);
-    task->started = true;
+    if (!task->unbegun) return l_step_resume(L, task, 0);
+    task->unbegun = false;
     int arguments = lua_gettop(task->coroutine) - 1;
-    if (arguments >= 0) return resume(L, task, arguments);
+    if (arguments >= 0) return l_step_resume(L, task, arguments);
     lua_pushliteral(task->coroutine, "cannot resume dead coroutine"); /* closed, by stock means */
     return LUA_ERRRUN;
 }
 
-static void ended(struct l_loop *loop, struct l_task *task, int status) {
+void l_step_ended(struct l_loop *loop, struct l_task *task, int status) {
     if (status != LUA_OK) break_off(loop->L, task);
     finish(loop, task, status == LUA_OK);
 }
@@ -295,25 +264,25 @@ static void cancel_unbegun(struct l_loop *loop, struct l_task *task) {
     finish(loop, task, false);
 }
 
-/* A step that is the task's first, raises a cancellation, or is watched. */
-static __attribute__((noinline)) void careful_step(struct l_loop *loop, struct l_task *task) {
+void l_step_carefully(struct l_loop *loop, struct l_task *task) {
     lua_State *L = loop->L;
     bool debug = loop->debug;
     int64_t began_ns = debug ? clock_monotonic() : 0;
-    if (task->must_cancel && !task->started) {
+    if (task->must_cancel && task->unbegun) {
         cancel_unbegun(loop, task);
         return;
     }
-    if (task->must_cancel && task->can_throw) {
+    if (task->must_cancel && !task->deaf) {
         task->throwing = true;
         task->must_cancel = task->cancel_woke = false;
     }
+    task->deaf = false;
     if (debug) l_anchored(loop, task->slot);
     if (debug && loop->loop.trace.on) {
         trace_add(&loop->loop.trace, loop_now(&loop->loop), "step", "name=Task-%u", task->number);
     }
     int status = begin_or_resume(L, task);
-    if (status != LUA_YIELD) ended(loop, task, status);
+    if (status != LUA_YIELD) l_step_ended(loop, task, status);
     if (debug) {
         l_loop_warn_if_slow(loop, began_ns, lua_gettop(L));
         lua_pop(L, 1);
@@ -321,14 +290,7 @@ static __attribute__((noinline)) void careful_step(struct l_loop *loop, struct l
 }
 
 void l_task_step(struct handle *handle) {
-    struct l_task *task = container_of(handle, struct l_task, timer.handle);
-    struct l_loop *loop = task->future.loop;
-    if (task->must_cancel || !task->started || loop->debug) {
-        careful_step(loop, task);
-        return;
-    }
-    int status = resume(loop->L, task, 0);
-    if (status != LUA_YIELD) ended(loop, task, status);
+    l_step(handle);
 }
 
 void l_task_start_main(lua_State *L, struct l_task *task) {
@@ -345,12 +307,6 @@ void l_task_start_main(lua_State *L, struct l_task *task) {
 }
 
 /* ---- waits ---- */
-
-int l_task_wait_k(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
-                  lua_KContext context, lua_KFunction continuation) {
-    l_task_begin_wait(L, task, wait, wait_on);
-    return lua_yieldk(L, 0, context, continuation);
-}
 
 int l_task_wait(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
                 lua_KFunction continuation) {
@@ -405,7 +361,7 @@ int l_task_yield(lua_State *L) {
     lua_KContext future = 0;
     if (task != NULL && task->coroutine == L) {
         struct l_future *awaited = l_future_test(L, 1);
-        task->can_throw = true;
+        task->yielded = true;
         if (awaited != NULL) {
             if (awaited->state != L_PENDING) return l_future_results(L, 1, awaited);
             future = 1;

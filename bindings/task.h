@@ -32,12 +32,13 @@ struct l_task {
     const struct l_wait *wait; /* NULL: ready, running or done */
     void *wait_on;             /* as the kind of wait wants it */
     bool has_priority : 1;
-    bool started : 1;
+    bool unbegun : 1;
     bool exposed : 1;     /* its coroutine, to scripts: see recycle.h */
     bool must_cancel : 1; /* raise CancelledError at the next step */
     bool cancel_woke : 1; /* and that step is due to the cancellation itself */
     bool throwing : 1;    /* the step under way raises it at the wait */
-    bool can_throw : 1;   /* the last yield was one of ours */
+    bool yielded : 1;     /* coroutine.yield suspends it, where an error can be raised */
+    bool deaf : 1;        /* a foreign yield suspends it, where none can */
     bool by_method : 1;   /* the next step is on its way through the loop's own call_soon */
     enum l_future_state outcome : 4; /* what the body came to */
     unsigned created_line : 20;      /* in the function that created it; see L_FUTURE_VALUE */
@@ -133,16 +134,18 @@ static inline void l_task_begin_wait(lua_State *L, struct l_task *task, const st
     task->wait = wait;
     task->wait_on = wait_on;
     task->leaf = L;
-    task->can_throw = true;
     task->future.rt->passing = true;
 }
 
 /* Suspends the running task; `return` it.  The continuation begins with
  * l_task_resumed, which raises the cancellation if there is one. */
+static inline int l_task_wait_k(lua_State *L, struct l_task *task, const struct l_wait *wait,
+                                void *wait_on, lua_KContext context, lua_KFunction continuation) {
+    l_task_begin_wait(L, task, wait, wait_on);
+    return lua_yieldk(L, 0, context, continuation);
+}
 int l_task_wait(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
                 lua_KFunction continuation);
-int l_task_wait_k(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
-                  lua_KContext context, lua_KFunction continuation);
 void l_task_resumed(lua_State *L, struct l_runtime *rt);
 
 /* Suspends the running task until the next turn. */
@@ -168,11 +171,23 @@ static inline void l_task_leave_line(struct l_task *task) {
 /* The step, and putting it into the loop for the next turn; on a loop that overrides
  * call_soon, that is this function of the task: task -> loop:call_soon(step). */
 void l_task_step(struct handle *handle);
-void l_task_schedule(lua_State *L, struct l_task *task);
+void l_task_schedule_otherwise(lua_State *L, struct l_task *task);
+static inline void l_task_schedule(lua_State *L, struct l_task *task) {
+    struct l_loop *loop = task->future.loop;
+    task->timer.handle.run = l_task_step;
+    if (loop->overrides != 0 || task->has_priority) {
+        l_task_schedule_otherwise(L, task);
+    } else {
+        loop_call_soon(&loop->loop, &task->timer.handle);
+    }
+}
 int l_task_call_method(lua_State *L);
 
 /* Ends the task's wait and schedules its step.  Never raises. */
-void l_task_wake(lua_State *L, struct l_task *task);
+static inline void l_task_wake(lua_State *L, struct l_task *task) {
+    task->wait = NULL;
+    l_task_schedule(L, task);
+}
 
 /* The task whose step, or whose place in a queue, this handle is; else NULL. */
 struct l_task *l_task_of(struct handle *handle);

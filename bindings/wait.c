@@ -144,13 +144,10 @@ static int return_all(lua_State *L, int status, lua_KContext context) {
     return lua_gettop(L);
 }
 
-/* As asyncio.sleep: at least one turn passes. */
-static int l_sleep(lua_State *L) {
-    int is_integer; /* the usual sleep(0) is to be quick */
-    bool is_zero = lua_tointegerx(L, 1, &is_integer) == 0 && is_integer;
-    int64_t delay_ns = is_zero ? 0 : l_checkseconds(L, 1);
-    struct l_task *task = l_task_here(L);
-    if (task == NULL) task = l_task_may_wait(L, l_runtime(L), "sleep", NULL);
+/* Not inlined: the usual sleep(0) is to be quick. */
+static __attribute__((noinline)) int sleep_for(lua_State *L) {
+    int64_t delay_ns = l_checkseconds(L, 1);
+    struct l_task *task = l_task_may_wait(L, l_runtime(L), "sleep", NULL);
     if (delay_ns <= 0) return l_task_wait_k(L, task, NULL, NULL, (lua_KContext)task, sleep_done);
     if (task->future.loop->overrides & SLOW_SLEEP) {
         lua_settop(L, 2);
@@ -161,6 +158,15 @@ static int l_sleep(lua_State *L) {
     }
     l_task_start_sleep(task, delay_ns);
     return l_task_wait_k(L, task, &l_sleep_wait, NULL, (lua_KContext)task, sleep_done);
+}
+
+/* As asyncio.sleep: at least one turn passes. */
+static int l_sleep(lua_State *L) {
+    int is_integer;
+    if (lua_tointegerx(L, 1, &is_integer) != 0 || !is_integer) return sleep_for(L);
+    struct l_task *task = l_task_here(L);
+    if (task == NULL) return sleep_for(L);
+    return l_task_wait_k(L, task, NULL, NULL, (lua_KContext)task, sleep_done);
 }
 
 static int new_sleep(lua_State *L) {

@@ -1,12 +1,10 @@
-/* loop.c -- one turn of the loop.  Read loop_run_once first, then upwards. */
+/* loop.c -- one turn of the loop.  Read loop_run_once first, then loop.h, then upwards. */
 #include "host/loop.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-enum { OWN_WATCHES = 1 }; /* the inbox */
 
 /* Other threads push on a stack; we take it whole and turn it over. */
 static void drain_inbox(struct loop *loop) {
@@ -55,8 +53,11 @@ static int start_inbox(struct loop *loop) {
 }
 
 int loop_init(struct loop *loop, enum clock_kind clock) {
-    *loop =
-        (struct loop){.owner = getpid(), .made_ns = clock_monotonic(), .made_ticks = clock_ticks()};
+    *loop = (struct loop){.owner = getpid(),
+                          .plain = true,
+                          .budget = SIZE_MAX,
+                          .made_ns = clock_monotonic(),
+                          .made_ticks = clock_ticks()};
     handle_queue_init(&loop->ready);
     handle_queue_init(&loop->closers);
     handle_queue_init(&loop->idle);
@@ -140,7 +141,7 @@ static bool anything_ready(const struct loop *loop) {
  * if no descriptor or timer stands or if it last did so less than 100 us ago.  Under
  * a virtual clock the order must not hang on real time: there every turn looks. */
 static int look(struct loop *loop) {
-    bool descriptors = loop->poller.watches > OWN_WATCHES;
+    bool descriptors = loop->poller.watches > LOOP_OWN_WATCHES;
     if (loop->clock.kind == CLOCK_KIND_VIRTUAL) return descriptors ? poll_events(loop, 0) : 0;
     if (!descriptors && pqueue_peek(&loop->timers) == NULL) return 0;
     uint64_t ticks = clock_ticks();
@@ -180,7 +181,7 @@ static int64_t hold_time(struct loop *loop, const struct pqueue_node *next) {
 /* Nothing is ready: those who wait for that are, unless real work under way holds them. */
 static int wait_idle(struct loop *loop) {
     int64_t timeout_ns = loop->outstanding > 0 ? loop->idle_hold_ns : 0;
-    if (timeout_ns > 0 || loop->poller.watches > OWN_WATCHES) {
+    if (timeout_ns > 0 || loop->poller.watches > LOOP_OWN_WATCHES) {
         int64_t before_ns = clock_monotonic();
         int result = poll_events(loop, timeout_ns);
         int64_t waited_ns = clock_monotonic() - before_ns;
@@ -203,7 +204,7 @@ static int wait_virtual(struct loop *loop) {
         return poll_events(loop, -1);
     }
     int64_t timeout_ns = loop->outstanding > 0 ? hold_time(loop, next) : 0;
-    if (timeout_ns > 0 || loop->poller.watches > OWN_WATCHES) {
+    if (timeout_ns > 0 || loop->poller.watches > LOOP_OWN_WATCHES) {
         int64_t before_ns = clock_monotonic();
         int result = poll_events(loop, timeout_ns);
         int64_t waited_ns = clock_monotonic() - before_ns;
@@ -238,6 +239,12 @@ static void expire_timers(struct loop *loop) {
     if (loop->choice.on) choice_mix_timers(&loop->choice, &loop->ready, last, same_deadline);
 }
 
+int loop_wait(struct loop *loop) {
+    int result = wait_for_events(loop);
+    if (result >= 0) expire_timers(loop);
+    return result;
+}
+
 static size_t ready_this_turn(const struct loop *loop) {
     size_t count = 0;
     for (const struct handle *handle = loop->ready.head.next; handle != &loop->turn_end;
@@ -247,12 +254,14 @@ static size_t ready_this_turn(const struct loop *loop) {
     return count;
 }
 
-static void begin_turn(struct loop *loop) {
-    loop->urgent = loop->priority.count;
+static struct handle *end_turn(struct loop *loop) {
+    loop->reserved = ready_this_turn(loop);
     loop->budget = SIZE_MAX;
-    loop->reserved = loop->overtaken;
-    loop->overtaken = 0;
-    handle_push(&loop->ready, &loop->turn_end);
+    loop->plain = loop->reserved == 0 && !loop->choice.on;
+    handle_unlink(&loop->turn_end);
+    if (loop->choice.on) choice_turn_done(&loop->choice, &loop->ready);
+    loop->metrics.turns++;
+    return NULL;
 }
 
 /* The turn's end is a mark in the ready queue.  Priority callbacks that come up during
@@ -260,43 +269,38 @@ static void begin_turn(struct loop *loop) {
  * what was overtaken stays in front for the next turn, where it is not overtaken again:
  * `reserved` of that turn's callbacks are its.  All this is counted only in turns that
  * have priority callbacks; `budget` is then what the turn may still run. */
-static void run_ready(struct loop *loop) {
-    while (loop->budget > 0) {
-        struct handle *handle = loop->ready.head.next;
-        bool has_urgent = pqueue_peek(&loop->priority) != NULL;
-        if (has_urgent && loop->budget == SIZE_MAX) {
-            loop->budget = loop->urgent + ready_this_turn(loop);
-            if (loop->budget == 0) break;
-        }
-        if (has_urgent && (loop->budget > loop->reserved || handle == &loop->turn_end)) {
-            struct pqueue_node *node = pqueue_pop(&loop->priority);
-            handle = &container_of(node, struct timer, node)->handle;
-        } else {
-            handle_unlink(handle);
-            if (handle == &loop->turn_end) return;
-            if (loop->reserved > 0) loop->reserved--;
-        }
-        if (loop->budget != SIZE_MAX) loop->budget--;
-        loop->metrics.callbacks_executed++;
-        handle->run(handle);
-        if (loop->choice.on) choice_source_done(&loop->choice, &loop->ready, &loop->turn_end);
+struct handle *loop_next_counted(struct loop *loop) {
+    struct handle *handle = loop->ready.head.next;
+    bool has_urgent = pqueue_peek(&loop->priority) != NULL;
+    loop->plain = false;
+    if (loop->choice.on) choice_source_done(&loop->choice, &loop->ready, &loop->turn_end);
+    if (has_urgent && loop->budget == SIZE_MAX) {
+        loop->budget = loop->urgent + ready_this_turn(loop);
     }
-    loop->overtaken = ready_this_turn(loop);
-    handle_unlink(&loop->turn_end);
+    if (loop->budget == 0) return end_turn(loop);
+    if (has_urgent && (loop->budget > loop->reserved || handle == &loop->turn_end)) {
+        struct pqueue_node *node = pqueue_pop(&loop->priority);
+        handle = &container_of(node, struct timer, node)->handle;
+    } else {
+        if (handle == &loop->turn_end) return end_turn(loop);
+        handle_unlink(handle);
+        if (loop->reserved > 0) loop->reserved--;
+    }
+    if (loop->budget != SIZE_MAX) loop->budget--;
+    loop->metrics.callbacks_executed++;
+    return handle;
+}
+
+void loop_explore(struct loop *loop, uint64_t seed) {
+    choice_start(&loop->choice, seed);
+    loop->plain = false;
 }
 
 int loop_run_once(struct loop *loop) {
-    if (handle_queued(&loop->turn_end)) { /* a callback has not returned */
-        if (loop->choice.on) choice_source_done(&loop->choice, &loop->ready, &loop->turn_end);
-    } else {
-        int result = wait_for_events(loop);
-        if (result < 0) return result;
-        expire_timers(loop);
-        begin_turn(loop);
-    }
-    run_ready(loop);
-    if (loop->choice.on) choice_turn_done(&loop->choice, &loop->ready);
-    loop->metrics.turns++;
+    int result = loop_in_turn(loop) ? 0 : loop_begin_turn(loop);
+    struct handle *handle;
+    if (result < 0) return result;
+    while ((handle = loop_next(loop)) != NULL) handle->run(handle);
     return 0;
 }
 

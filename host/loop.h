@@ -37,8 +37,8 @@ struct loop {
     int64_t held_ns;        /* real time that the next timer of a virtual clock was held back */
     uint64_t held_timer;    /* which timer that was, by order of arrival */
     struct handle turn_end; /* stands behind the last callback of the turn */
-    size_t overtaken;       /* ready callbacks that urgent ones kept from running last turn */
-    size_t budget, reserved, urgent; /* of the turn under way: see run_ready */
+    bool plain;             /* the ready queue alone says what runs next: see loop_next_counted */
+    size_t budget, reserved, urgent; /* what else counts there */
     struct choice choice;            /* the order of what is left open */
     struct handle_queue idle;        /* run when nothing is ready any more, before time jumps */
     int64_t idle_hold_ns;            /* for so long real work may keep them */
@@ -89,6 +89,9 @@ static inline void loop_call_at(struct loop *loop, struct timer *timer, int64_t 
     pqueue_push(&loop->timers, &timer->node, when_ns);
 }
 
+/* From now on what is left open is decided by the seed: see choice.h. */
+void loop_explore(struct loop *loop, uint64_t seed);
+
 /* Takes a timer out of the loop, wherever in it it stands; harmless if nowhere. */
 void loop_cancel_timer(struct loop *loop, struct timer *timer);
 void loop_cancel_priority(struct loop *loop, struct timer *timer);
@@ -119,6 +122,42 @@ void loop_take_out(struct loop *loop, struct handle *handle);
  * the kernel's.  Not from inside a callback; but if one has not returned, as it left by
  * longjmp, this goes on with its turn, behind it. */
 int loop_run_once(struct loop *loop);
+
+/* Of what loop_run_once consists, for who would call the callbacks himself: whether a turn is
+ * under way; beginning one, 0 or -errno; taking its next callback out, which is then to be
+ * run, or NULL when the turn is over. */
+static inline bool loop_in_turn(const struct loop *loop) {
+    return handle_queued(&loop->turn_end);
+}
+
+enum { LOOP_OWN_WATCHES = 1 };    /* the inbox */
+int loop_wait(struct loop *loop); /* steps 1 to 3 */
+static inline bool loop_only_callbacks(const struct loop *loop) {
+    return !handle_queue_empty(&loop->ready) && pqueue_peek(&loop->timers) == NULL &&
+           loop->poller.watches <= LOOP_OWN_WATCHES &&
+           atomic_load_explicit(&loop->inbox, memory_order_relaxed) == NULL;
+}
+
+static inline int loop_begin_turn(struct loop *loop) {
+    int result = loop_only_callbacks(loop) ? 0 : loop_wait(loop);
+    if (result < 0) return result;
+    loop->urgent = loop->priority.count;
+    handle_push(&loop->ready, &loop->turn_end);
+    return 0;
+}
+
+struct handle *loop_next_counted(struct loop *loop);
+static inline struct handle *loop_next(struct loop *loop) {
+    struct handle *handle = loop->ready.head.next;
+    if (!loop->plain || pqueue_peek(&loop->priority) != NULL) return loop_next_counted(loop);
+    handle_unlink(handle);
+    if (handle == &loop->turn_end) {
+        loop->metrics.turns++;
+        return NULL;
+    }
+    loop->metrics.callbacks_executed++;
+    return handle;
+}
 
 /* The real time that the loop has spent blocked in epoll. */
 int64_t loop_io_wait_ns(const struct loop *loop);
