@@ -83,6 +83,23 @@ function argument.text(value, arg, who, level)
   if type(value) ~= "string" then argument.mismatch(arg, who, "string", value, level + 1) end
 end
 
+-- The path of a Unix socket; an abstract one begins with a zero byte.
+function argument.socket_path(value, arg, who, level)
+  argument.text(value, arg, who, level + 1)
+  if #value < 1 or #value > 107 then
+    argument.fail(arg, who, "path of a Unix socket must have 1 to 107 bytes", level + 1)
+  elseif value:byte() ~= 0 and value:find("\0", 1, true) then
+    argument.fail(arg, who, "path contains zeros", level + 1)
+  end
+end
+
+-- The object of a method, which may have been called with a dot: one of ours, by its name.
+function argument.object(value, name, who, level)
+  local meta = getmetatable(value)
+  if type(meta) == "table" and rawget(meta, "__name") == "loophost." .. name then return end
+  argument.mismatch(1, who, name, value, level + 1)
+end
+
 function argument.port(value, arg, who, level)
   local port = type(value) == "number" and math.tointeger(value)
   if not port then argument.mismatch(arg, who, "integer", value, level + 1) end

@@ -51,7 +51,7 @@ end
 ---@return string? message
 ---@return string? code
 function connect.open_unix_connection(path, opts)
-  argument.text(path, 1, "open_unix_connection", 2)
+  argument.socket_path(path, 1, "open_unix_connection", 2)
   opts = argument.options(opts, UNIX_OPTIONS, 2, "open_unix_connection", 2)
   local checked, context, failure, failure_code = prepare_tls(opts, nil, 2, "open_unix_connection")
   if failure then return nil, failure, failure_code end
@@ -177,13 +177,19 @@ end
 ---@field happy_eyeballs_delay? number seconds after which the next address is tried; 0.25
 ---@field ssl? boolean|loophost.TLSOptions speak TLS: true, or how
 
+local function is_own_address(own)
+  local host, port = own[1], own[2]
+  if type(host) ~= "string" or not core.is_numeric_address(host) then return false end
+  local number = math.type(port) and math.tointeger(port)
+  return port == nil or number and number >= 0 and number <= 65535
+end
+
 local function check_options(opts)
   opts = argument.options(opts, OPTIONS, 3, "open_connection", 3)
   local family, own, delay = opts.family, opts.local_addr, opts.happy_eyeballs_delay
   if family and family ~= "inet" and family ~= "inet6" then
     argument.fail(3, "open_connection", "invalid value of option 'family'", 3)
-  elseif own and not (type(own[1]) == "string" and core.is_numeric_address(own[1])
-      and (own[2] == nil or math.tointeger(own[2]))) then
+  elseif own and not is_own_address(own) then
     argument.fail(3, "open_connection",
       "option 'local_addr' must be a list of a numeric address and a port", 3)
   elseif delay and (delay < 0 or delay ~= delay) then

@@ -41,9 +41,11 @@ local function fail(message, ...)
   argument.fail(1, WHO, message:format(...), 4)
 end
 
+-- A number, maybe in a string; or the name of a service.
 local function is_port(port)
   local number = math.tointeger(port)
-  return number and number >= 0 and number <= 65535 or type(port) == "string"
+  if number then return number >= 0 and number <= 65535 end
+  return type(port) == "string"
 end
 
 local function is_path(path)

@@ -91,7 +91,8 @@ function names.getaddrinfo(host, port, opts)
   if host ~= nil then argument.text(host, 1, "getaddrinfo", 2) end
   local service = type(port) == "string" and not math.tointeger(port) and port
   if not service then
-    port = math.tointeger(port) or port or 0
+    if port == nil then port = 0 end
+    port = math.tointeger(port) or port
     argument.port(port, 2, "getaddrinfo", 2)
   end
   opts = argument.options(opts, OPTIONS, 3, "getaddrinfo", 2)

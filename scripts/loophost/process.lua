@@ -208,6 +208,7 @@ end
 ---@return string? stdout
 ---@return string? stderr
 function Process:communicate(input)
+  argument.object(self, "Process", "communicate", 2)
   local stdin, stdout, stderr = self.stdin, self.stdout, self.stderr
   if input ~= nil then
     if not c_string(input) and type(input) ~= "string" then

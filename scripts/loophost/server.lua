@@ -152,8 +152,8 @@ local function listen_at_all(addresses, port, opts)
 end
 
 local function check_host(host)
-  if host == nil then return end
-  if type(host) ~= "table" then return argument.text(host, 2, "start_server", 3) end
+  if host == nil or type(host) == "string" then return end
+  if type(host) ~= "table" then argument.mismatch(2, "start_server", "string", host, 3) end
   if #host == 0 then argument.fail(2, "start_server", "no host in the list", 3) end
   for i, name in ipairs(host) do
     argument.text(name, ("2 (element %d)"):format(i), "start_server", 3)
@@ -217,7 +217,7 @@ end
 ---@return string? code
 function server.start_unix_server(fn, path, opts)
   argument.body(fn, 1, "start_unix_server", 2)
-  argument.text(path, 2, "start_unix_server", 2)
+  argument.socket_path(path, 2, "start_unix_server", 2)
   opts = argument.options(opts, UNIX_OPTIONS, 3, "start_unix_server", 2)
   check_connections(opts, 3, "start_unix_server")
   if opts.mode and opts.mode > 4095 then
@@ -232,8 +232,14 @@ function server.start_unix_server(fn, path, opts)
   return new_server(handler, { listener }, opts, argument.place(2))
 end
 
+-- Raises, at the caller's line, unless `self` is a server.
+local function check(self, method)
+  argument.object(self, "Server", method, 3)
+end
+
 -- Accepts no more. The connections that are there go on.
 function Server:close()
+  check(self, "close")
   if not self.open then return end
   close_all(self.listeners)
   self.service:close()
@@ -247,23 +253,27 @@ end
 -- Waits until it is closed and the handlers of all its connections have ended.
 ---@return boolean true
 function Server:wait_closed()
+  check(self, "wait_closed")
   self.finished:wait()
   return true
 end
 
 -- Waits until somebody closes it; closes it when it is cancelled.
 function Server:serve_forever()
+  check(self, "serve_forever")
   local _ <close> = self
   self.closed:wait()
 end
 
 ---@return boolean
 function Server:is_serving()
+  check(self, "is_serving")
   return self.open
 end
 
 -- Where it listens first: host and port, or the path. nil, message, code once it is closed.
 function Server:getsockname()
+  check(self, "getsockname")
   if not self.open then return nil, "EBADF: the server is closed", "EBADF" end
   return self.listeners[1]:getsockname()
 end
@@ -271,6 +281,7 @@ end
 -- All places where it listens, each a list { host, port } or { path }; none once it is closed.
 ---@return table[]
 function Server:addresses()
+  check(self, "addresses")
   local list = {}
   for i, listener in ipairs(self.open and self.listeners or {}) do
     list[i] = { listener:getsockname() }

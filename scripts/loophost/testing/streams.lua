@@ -7,7 +7,7 @@
 local core = require "loophost.core"
 local argument = require "loophost.argument"
 local tasks = require "loophost.tasks"
-require "loophost.streammethods"
+local streammethods = require "loophost.streammethods"
 
 local streams = {}
 
@@ -204,7 +204,7 @@ function Stream:readline(format)
   end)
 end
 
-Stream.lines = core.stream_methods.lines
+Stream.lines = streammethods.lines
 
 -- ---- writing ----
 
