@@ -137,6 +137,10 @@ ssize_t l_tls_finish_record(struct tls *tls) {
 ssize_t l_tls_send_end(struct tls *tls) {
     if (tls->sent_end) return 0;
     l_tls_begin(tls);
+    if (!tls->ssl->SSL_is_init_finished(tls->connection)) { /* it renews its keys */
+        int done = tls->ssl->SSL_do_handshake(tls->connection);
+        if (done != 1) return l_tls_outcome(tls, done);
+    }
     int status = tls->ssl->SSL_shutdown(tls->connection);
     if (status < 0) return l_tls_outcome(tls, status);
     tls->sent_end = true;

@@ -24,13 +24,7 @@ enum { READS_PER_CALL = 16, READS_AT_CLOSE = 64 };
 static ssize_t say(struct tls *tls) {
     if (tls->failed) return 0; /* OpenSSL has sent its alert, or could not */
     ssize_t result = l_tls_finish_record(tls);
-    if (result < 0) return result;
-    if (!tls->ssl->SSL_is_init_finished(tls->connection)) { /* it renews its keys */
-        l_tls_begin(tls);
-        int done = tls->ssl->SSL_do_handshake(tls->connection);
-        if (done != 1) return l_tls_outcome(tls, done);
-    }
-    return l_tls_send_end(tls);
+    return result < 0 ? result : l_tls_send_end(tls);
 }
 
 /* Whether the peer has all that we have sent. */
