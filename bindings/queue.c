@@ -3,9 +3,10 @@
  * As asyncio's, with Python 3.13's shutdown.  A put or get that waits is only told to
  * look again; who is told and then cancelled tells the next one.
  *
- * The items are in an array, user value 1, of `capacity` slots.  Of a Queue they are a
- * ring that begins at `first`; of a LifoQueue the first `count` are a stack, of a
- * PriorityQueue a binary heap. */
+ * The items are in `capacity` slots.  Of a Queue they are a ring that begins at `first`; of
+ * a LifoQueue the first `count` are a stack, of a PriorityQueue a binary heap.  The slots
+ * of a queue that holds a FEW items are its user values; else, and those of a heap always,
+ * they are in a table, which is user value 1. */
 #include "bindings/error.h"
 #include "bindings/inventory.h"
 #include "bindings/open.h"
@@ -24,8 +25,8 @@ struct l_queue {
     lua_Integer unfinished; /* items put less task_done() */
 };
 
-enum { QUEUE_ITEMS = 1 };
-enum { FIRST_CAPACITY = 4, KEPT_CAPACITY = 1024 };
+enum { FEW = 4, QUEUE_TABLE = 1 };
+enum { KEPT_CAPACITY = 1024 };
 
 /* A path from the root of a heap to a leaf has at most so many steps; and so much may be
  * on the stack when lists in lists are compared. */
@@ -152,20 +153,48 @@ static bool is_full(const struct l_queue *queue) {
     return queue->limit > 0 && queue->count >= queue->limit;
 }
 
-/* Makes room for another item in the table at the index.  Doubling it keeps all slots in
- * its array part; what stood before `first` follows the old end. */
-static void make_room(lua_State *L, struct l_queue *queue, int items) {
+/* Lets all items go, of the queue at the index. */
+static void clear(lua_State *L, int index, struct l_queue *queue) {
+    bool is_heap = queue->type == L_PRIORITY_QUEUE;
+    if (is_heap) {
+        lua_createtable(L, 2 * FEW, 0);
+        lua_setiuservalue(L, index, QUEUE_TABLE);
+    }
+    for (int slot = is_heap; slot < FEW; slot++) {
+        lua_pushnil(L);
+        lua_setiuservalue(L, index, slot + 1);
+    }
+    queue->first = queue->count = 0;
+    queue->capacity = is_heap ? 2 * FEW : FEW;
+}
+
+/* From the user values into a table. */
+static void make_table(lua_State *L, struct l_queue *queue) {
+    lua_createtable(L, 2 * FEW, 0);
+    for (lua_Integer i = 0; i < FEW; i++) {
+        int slot = (int)((queue->first + i) % FEW);
+        lua_getiuservalue(L, 1, slot + 1);
+        lua_rawseti(L, -2, i + 1);
+        lua_pushnil(L);
+        lua_setiuservalue(L, 1, slot + 1);
+    }
+    lua_setiuservalue(L, 1, QUEUE_TABLE);
+    queue->first = 0;
+    queue->capacity = 2 * FEW;
+}
+
+/* Makes room for another item.  Doubling the table keeps all slots in its array part; what
+ * stood before `first` follows the old end. */
+static void make_room(lua_State *L, struct l_queue *queue) {
     lua_Integer capacity = queue->capacity;
-    if (queue->count == 0 && capacity > KEPT_CAPACITY) { /* a burst is over: let it go */
-        lua_createtable(L, FIRST_CAPACITY, 0);
-        lua_pushvalue(L, -1);
-        lua_setiuservalue(L, 1, QUEUE_ITEMS);
-        lua_replace(L, items);
-        queue->capacity = FIRST_CAPACITY;
-        queue->first = 0;
+    if (queue->count == 0 && capacity > KEPT_CAPACITY) clear(L, 1, queue); /* a burst is over */
+    if (queue->count < capacity) return;
+    if (capacity == FEW) {
+        make_table(L, queue);
         return;
     }
-    if (queue->count < capacity) return;
+    lua_getiuservalue(L, 1, QUEUE_TABLE);
+    int items = lua_gettop(L);
     lua_pushboolean(L, 0);
     lua_rawseti(L, items, capacity + 1); /* may raise; nothing has changed */
     for (lua_Integer i = 0; i < queue->first; i++) {
@@ -178,36 +207,44 @@ static void make_room(lua_State *L, struct l_queue *queue, int items) {
 
 /* Adds the item at index 2; leaves something on the stack. */
 static void store(lua_State *L, struct l_queue *queue) {
-    lua_getiuservalue(L, 1, QUEUE_ITEMS);
-    int items = lua_gettop(L);
-    make_room(L, queue, items);
-    if (queue->type == L_PRIORITY_QUEUE) {
-        heap_push(L, queue, items, 2);
-    } else {
-        lua_Integer slot = queue->first + queue->count;
-        if (slot >= queue->capacity) slot -= queue->capacity;
+    make_room(L, queue);
+    lua_Integer slot = queue->first + queue->count;
+    if (slot >= queue->capacity) slot -= queue->capacity;
+    if (queue->capacity == FEW) {
         lua_pushvalue(L, 2);
-        lua_rawseti(L, items, slot + 1);
+        lua_setiuservalue(L, 1, (int)slot + 1);
+    } else {
+        lua_getiuservalue(L, 1, QUEUE_TABLE);
+        if (queue->type == L_PRIORITY_QUEUE) {
+            heap_push(L, queue, lua_gettop(L), 2);
+        } else {
+            lua_pushvalue(L, 2);
+            lua_rawseti(L, -2, slot + 1);
+        }
     }
     queue->count++;
 }
 
-/* Takes an item out and pushes it, above something else. */
+/* Takes an item out and pushes it, perhaps above something else. */
 static void take(lua_State *L, struct l_queue *queue) {
     lua_Integer slot = queue->count - 1; /* that becomes free */
-    lua_getiuservalue(L, 1, QUEUE_ITEMS);
-    int items = lua_gettop(L);
-    if (queue->type == L_PRIORITY_QUEUE) {
-        heap_pop(L, queue, items);
+    if (queue->type == L_QUEUE) slot = queue->first;
+    if (queue->capacity == FEW) {
+        lua_getiuservalue(L, 1, (int)slot + 1);
+        lua_pushnil(L);
+        lua_setiuservalue(L, 1, (int)slot + 1);
     } else {
-        if (queue->type == L_QUEUE) {
-            slot = queue->first++;
-            if (queue->first == queue->capacity) queue->first = 0;
+        lua_getiuservalue(L, 1, QUEUE_TABLE);
+        int items = lua_gettop(L);
+        if (queue->type == L_PRIORITY_QUEUE) {
+            heap_pop(L, queue, items);
+        } else {
+            lua_rawgeti(L, items, slot + 1);
         }
-        lua_rawgeti(L, items, slot + 1);
+        lua_pushnil(L);
+        lua_rawseti(L, items, slot + 1);
     }
-    lua_pushnil(L);
-    lua_rawseti(L, items, slot + 1);
+    if (queue->type == L_QUEUE && ++queue->first == queue->capacity) queue->first = 0;
     queue->count--;
 }
 
@@ -241,7 +278,7 @@ static int put_when_free(lua_State *L, struct l_queue *queue) {
 }
 
 static int put_resumed(lua_State *L, int status, lua_KContext context) {
-    struct l_queue *queue = lua_touserdata(L, 1);
+    struct l_queue *queue = L_WAITQ_OWNER(L, context, struct l_queue, putters);
     switch (l_waitq_resumed(L, status, context)) {
     case L_WAIT_WOKEN: return put_when_free(L, queue);
     case L_WAIT_LOST:
@@ -287,7 +324,7 @@ static int get_when_there(lua_State *L, struct l_queue *queue) {
 }
 
 static int get_resumed(lua_State *L, int status, lua_KContext context) {
-    struct l_queue *queue = lua_touserdata(L, 1);
+    struct l_queue *queue = L_WAITQ_OWNER(L, context, struct l_queue, getters);
     switch (l_waitq_resumed(L, status, context)) {
     case L_WAIT_WOKEN: return get_when_there(L, queue);
     case L_WAIT_LOST:
@@ -330,11 +367,9 @@ static int queue_task_done(lua_State *L) {
 static int queue_shutdown(lua_State *L) {
     struct l_queue *queue = check_queue(L);
     if (lua_toboolean(L, 2) && queue->count > 0) {
-        lua_createtable(L, FIRST_CAPACITY, 0);
-        lua_setiuservalue(L, 1, QUEUE_ITEMS);
-        queue->unfinished -= queue->count < queue->unfinished ? queue->count : queue->unfinished;
-        queue->first = queue->count = 0;
-        queue->capacity = FIRST_CAPACITY;
+        lua_Integer count = queue->count;
+        clear(L, 1, queue);
+        queue->unfinished -= count < queue->unfinished ? count : queue->unfinished;
     }
     queue->shut_down = true;
     if (queue->unfinished == 0) l_waitq_wake_all(L, &queue->joiners);
@@ -403,7 +438,7 @@ static lua_Integer limit_of(lua_Number maxsize) {
 static int push_queue(lua_State *L, enum l_type type) {
     lua_Number maxsize = luaL_optnumber(L, 1, 0);
     luaL_argcheck(L, !isnan(maxsize), 1, "maxsize must not be NaN");
-    struct l_queue *queue = l_newobject(L, l_runtime(L), type, sizeof *queue, 1);
+    struct l_queue *queue = l_newobject(L, l_runtime(L), type, sizeof *queue, FEW);
     l_inventory_place(L, l_runtime(L));
     l_waitq_init(&queue->getters);
     l_waitq_init(&queue->putters);
@@ -411,9 +446,7 @@ static int push_queue(lua_State *L, enum l_type type) {
     queue->type = type;
     queue->maxsize = maxsize;
     queue->limit = limit_of(maxsize);
-    queue->capacity = FIRST_CAPACITY;
-    lua_createtable(L, FIRST_CAPACITY, 0);
-    lua_setiuservalue(L, -2, QUEUE_ITEMS);
+    clear(L, lua_gettop(L), queue);
     return 1;
 }
 

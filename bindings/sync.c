@@ -9,7 +9,7 @@
 #include "bindings/waitq.h"
 
 static int return_self(lua_State *L) {
-    lua_settop(L, 1);
+    if (lua_gettop(L) > 1) lua_settop(L, 1);
     return 1;
 }
 
@@ -40,22 +40,23 @@ static struct l_lock *check_lock(lua_State *L) {
 /* Cancelled waiters stay in line: one at its head passes the lock on when it runs. */
 static const struct l_wait lock_wait = {"Lock.acquire", l_waitq_stay};
 
-static bool take(struct l_runtime *rt, struct l_lock *lock) {
-    lock->holder = rt->current != NULL ? rt->current->number : 0;
+static bool take(struct l_lock *lock, const struct l_task *holder) {
+    lock->holder = holder != NULL ? holder->number : 0;
     return lock->locked = true;
 }
 
 /* Takes the lock if it is free and nobody is to have it before. */
 static bool lock_take(struct l_runtime *rt, struct l_lock *lock) {
     if (lock->locked || l_waitq_busy(&lock->queue)) return false;
-    return take(rt, lock);
+    return take(lock, rt->current);
 }
 
 /* In the continuation of a wait for the lock: true if it is taken, else the error to
  * raise is on top. */
 static bool lock_resumed(lua_State *L, struct l_lock *lock, int status, lua_KContext context) {
     if (l_waitq_resumed(L, status, context) == L_WAIT_WOKEN) {
-        return take(l_runtime(L), lock);
+        const struct l_task *task = (void *)context; /* NOLINT(performance-no-int-to-ptr) */
+        return take(lock, task != NULL ? task : l_runtime(L)->current);
     }
     if (!lock->locked) l_waitq_wake_head(L, &lock->queue);
     return false;
@@ -68,14 +69,13 @@ static void lock_release(lua_State *L, struct l_lock *lock) {
 }
 
 static int acquire_resumed(lua_State *L, int status, lua_KContext context) {
-    struct l_lock *lock = lua_touserdata(L, 1);
+    struct l_lock *lock = L_WAITQ_OWNER(L, context, struct l_lock, queue);
     return lock_resumed(L, lock, status, context) ? return_self(L) : lua_error(L);
 }
 
 static int lock_acquire(lua_State *L) {
     struct l_lock *lock = check_lock(L);
-    lua_settop(L, 1);
-    if (lock_take(l_runtime(L), lock)) return 1;
+    if (lock_take(l_runtime(L), lock)) return return_self(L);
     return l_waitq_wait(L, &lock->queue, &lock_wait, acquire_resumed);
 }
 

@@ -48,6 +48,16 @@ static inline enum l_wait_end l_waitq_resumed(lua_State *L, int status, lua_KCon
     return L_WAIT_WOKEN;
 }
 
+/* The object at index 1, whose line `member` it was, for the continuation: as a rule the task
+ * still knows the line, and that is quicker than to ask Lua. */
+#define L_WAITQ_OWNER(L, context, type, member) \
+    ((type *)l_waitq_owner(L, context, offsetof(type, member)))
+static inline void *l_waitq_owner(lua_State *L, lua_KContext context, size_t offset) {
+    struct l_task *task = (struct l_task *)context; /* NOLINT(performance-no-int-to-ptr) */
+    if (task == NULL || task->wait_on == NULL) return lua_touserdata(L, 1);
+    return (char *)task->wait_on - offset;
+}
+
 /* Wakes the first who still waits, false if nobody does; or everybody, in order. */
 bool l_waitq_wake_next(lua_State *L, struct l_waitq *queue);
 void l_waitq_wake_all(lua_State *L, struct l_waitq *queue);

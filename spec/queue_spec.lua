@@ -69,6 +69,39 @@ describe("Queue", function()
     assert.equal(put, got)
   end)
 
+  it("keeps the order when it grows, wherever the first item stands", function()
+    for moved = 0, 20 do
+      local q = lh.Queue()
+      for i = 1, moved do
+        q:put_nowait(i)
+        q:get_nowait()
+      end
+      for i = 1, 20 do q:put_nowait(i) end
+      for i = 1, 20 do assert.equal(i, q:get_nowait()) end
+    end
+  end)
+
+  it("holds nothing that was got or that a shutdown has dropped", function()
+    for _, class in ipairs { lh.Queue, lh.LifoQueue, lh.PriorityQueue } do
+      for count = 1, 20 do
+        local q, held = class(), setmetatable({}, { __mode = "k" })
+        for i = 1, count do
+          local item = setmetatable({ i }, { __lt = function(a, b) return a[1] < b[1] end })
+          held[item] = true
+          q:put_nowait(item)
+        end
+        for _ = 1, count // 2 do q:get_nowait() end
+        collectgarbage()
+        local left = 0
+        for _ in pairs(held) do left = left + 1 end
+        assert.equal(count - count // 2, left)
+        q:shutdown(true)
+        collectgarbage()
+        assert.is_nil(next(held))
+      end
+    end
+  end)
+
   it("takes false for an item", in_task(function()
     local q = lh.Queue()
     q:put(false)
