@@ -23,13 +23,13 @@
     X(SSL_CTX_use_PrivateKey_file) \
     X(SSL_CTX_set_default_passwd_cb) \
     X(SSL_CTX_set_default_passwd_cb_userdata) \
-    X(SSL_CTX_set_alpn_protos) \
     X(SSL_CTX_set_alpn_select_cb) \
     X(SSL_CTX_set_session_id_context) \
     X(SSL_select_next_proto) \
     X(SSL_new) \
     X(SSL_free) \
     X(SSL_ctrl) \
+    X(SSL_set_alpn_protos) \
     X(SSL_set_bio) \
     X(SSL_set_connect_state) \
     X(SSL_set_accept_state) \

@@ -99,6 +99,12 @@ static bool expect_peer(const struct openssl *ssl, SSL *connection, const char *
            ssl->SSL_set1_host(connection, host) == 1;
 }
 
+/* The client's protocols, as they stand on the wire. */
+static bool offer(const struct openssl *ssl, SSL *connection, const char *alpn, size_t length) {
+    const unsigned char *wire = (const unsigned char *)alpn;
+    return ssl->SSL_set_alpn_protos(connection, wire, (unsigned)length) == 0;
+}
+
 /* stream, context, ...: the stream keeps the context, which its callbacks use, beside what
  * it keeps already. */
 static void keep_context(lua_State *L) {
@@ -110,13 +116,15 @@ static void keep_context(lua_State *L) {
     lua_setiuservalue(L, 1, L_STREAM_MORE);
 }
 
-/* tls_attach(stream, context, host or nil, shutdown_timeout): from now on the stream is
- * encrypted; the handshake is yet to come. true, or nil, message, code */
+/* tls_attach(stream, context, host or nil, shutdown_timeout, a client's protocols or nil): from
+ * now on the stream is encrypted; the handshake is yet to come. true, or nil, message, code */
 static int tls_attach(lua_State *L) {
     struct l_stream *stream = l_stream_check_open(L, 1);
     const struct l_tls_context *context = l_check(L, 2, L_TLS_CONTEXT);
     const char *host = luaL_optstring(L, 3, NULL);
     int64_t patience_ns = l_checkseconds(L, 4);
+    size_t alpn_length;
+    const char *alpn = luaL_optlstring(L, 5, NULL, &alpn_length);
     const struct openssl *ssl = openssl_get();
     if (stream->channel != &l_descriptor_channel) luaL_argerror(L, 1, "the stream has TLS already");
     if (stream->start < stream->end) {
@@ -138,6 +146,10 @@ static int tls_attach(lua_State *L) {
             l_tls_free(tls);
             ssl->ERR_clear_error();
             return l_push_failure(L, "ESSL", "not the name of a host");
+        }
+        if (alpn != NULL && !offer(ssl, tls->connection, alpn, alpn_length)) {
+            l_tls_free(tls);
+            return l_tls_push_failure(L, "no memory for the protocols");
         }
     }
     stream->channel_state = tls;

@@ -21,7 +21,7 @@ struct l_tls_context {
     struct ssl_ctx_st *ctx;
     bool is_server;
     bool verifies;
-    unsigned char *alpn; /* as it stands on the wire; in the memory of user value 1 */
+    unsigned char *alpn; /* a server's, as it stands on the wire; in the memory of user value 1 */
     unsigned alpn_length;
 };
 

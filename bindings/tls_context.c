@@ -55,8 +55,9 @@ static int failure_of_file(lua_State *L, const char *what, const char *file) {
     return l_push_failure(L, "ESSL", lua_pushfstring(L, "%s %s: %s", what, file, reason));
 }
 
-/* Reads what the options name; 0, or the number of results of a failure. */
-static int load_files(lua_State *L, const struct openssl *ssl, SSL_CTX *ctx) {
+/* Reads what the options name, and the system's authorities (some 25 ms) only where they are
+ * asked; 0, or the number of results of a failure. */
+static int load_files(lua_State *L, const struct openssl *ssl, SSL_CTX *ctx, bool verifies) {
     const char *cafile = field(L, "cafile"), *capath = field(L, "capath");
     const char *cert = field(L, "cert"), *key = field(L, "key"), *password = field(L, "password");
     ssl->ERR_clear_error();
@@ -64,7 +65,7 @@ static int load_files(lua_State *L, const struct openssl *ssl, SSL_CTX *ctx) {
         ssl->SSL_CTX_load_verify_locations(ctx, cafile, capath) != 1) {
         return failure_of_file(L, "certificates of", cafile != NULL ? cafile : capath);
     }
-    if (cafile == NULL && capath == NULL) ssl->SSL_CTX_set_default_verify_paths(ctx);
+    if (cafile == NULL && capath == NULL && verifies) ssl->SSL_CTX_set_default_verify_paths(ctx);
     if (cert == NULL) return 0;
     ssl->SSL_CTX_set_default_passwd_cb(ctx, give_password);
     ssl->SSL_CTX_set_default_passwd_cb_userdata(ctx, (void *)(uintptr_t)password);
@@ -79,8 +80,10 @@ static int load_files(lua_State *L, const struct openssl *ssl, SSL_CTX *ctx) {
     return results;
 }
 
+/* What a server speaks; a client's protocols are each connection's. */
 static void set_protocols(lua_State *L, const struct openssl *ssl, struct l_tls_context *self) {
     size_t length;
+    if (!self->is_server) return;
     lua_getfield(L, 1, "alpn");
     const char *wire = lua_tolstring(L, -1, &length);
     if (wire == NULL) return;
@@ -88,11 +91,7 @@ static void set_protocols(lua_State *L, const struct openssl *ssl, struct l_tls_
     memcpy(self->alpn, wire, length);
     lua_setiuservalue(L, 2, 1);
     self->alpn_length = (unsigned)length;
-    if (self->is_server) {
-        ssl->SSL_CTX_set_alpn_select_cb(self->ctx, select_protocol, self);
-    } else {
-        ssl->SSL_CTX_set_alpn_protos(self->ctx, self->alpn, self->alpn_length);
-    }
+    ssl->SSL_CTX_set_alpn_select_cb(self->ctx, select_protocol, self);
 }
 
 static void set_rules(lua_State *L, const struct openssl *ssl, const struct l_tls_context *self) {
@@ -133,7 +132,7 @@ static int tls_context(lua_State *L) {
     self->ctx = ssl->SSL_CTX_new(is_server ? ssl->TLS_server_method() : ssl->TLS_client_method());
     if (self->ctx == NULL) return l_tls_push_failure(L, "no context can be made");
     set_rules(L, ssl, self);
-    int results = load_files(L, ssl, self->ctx);
+    int results = load_files(L, ssl, self->ctx, self->verifies);
     if (results > 0) return results;
     set_protocols(L, ssl, self);
     lua_settop(L, 2);

@@ -31,6 +31,7 @@ local OPTIONS = {
   handshake_timeout = "number", shutdown_timeout = "number", server_side = "boolean",
 }
 local VERSIONS = { ["TLSv1.2"] = true, ["TLSv1.3"] = true }
+local MIN_VERSION = "TLSv1.2"
 local DEFAULTS = {} -- what `true` means
 local TIMEOUTS = { "handshake_timeout", "shutdown_timeout" }
 local HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 30 -- seconds, as asyncio's
@@ -80,6 +81,7 @@ function tls.check(opts, is_server, arg, who, level)
   end
   if opts.alpn then checked.alpn = encode_protocols(opts.alpn, arg, who, level + 1) end
   if checked.verify == nil then checked.verify = not is_server end
+  checked.min_version = checked.min_version or MIN_VERSION
   return checked
 end
 
@@ -89,6 +91,17 @@ local CONTEXT_FIELDS = {
   "cafile", "capath", "cert", "key", "password", "verify", "alpn", "min_version",
 }
 local contexts = setmetatable({}, { __mode = "k" }) -- by the caller's table of options
+local without_files = {} -- those of clients that name no file: four at most, for good
+
+-- The context of a client that names no file. The system's authorities are read once.
+local function common_context(checked)
+  local signature = tostring(checked.verify) .. checked.min_version
+  local known = without_files[signature]
+  if known then return known end
+  local context, message, code = core.tls_context(checked, false)
+  without_files[signature] = context
+  return context, message, code
+end
 
 -- The context of the checked options, which reads the files. Who passes the same table
 -- again gets the same context; a certificate that was renewed wants a new table.
@@ -96,6 +109,7 @@ local contexts = setmetatable({}, { __mode = "k" }) -- by the caller's table of 
 ---@return string? message
 ---@return string? code
 function tls.context(checked, is_server)
+  if not (checked.cert or checked.cafile or checked.capath) then return common_context(checked) end
   local parts = { tostring(is_server) }
   for i, name in ipairs(CONTEXT_FIELDS) do
     local value = tostring(checked[name])
@@ -125,7 +139,7 @@ function tls.handshake(stream, context, host, checked)
     if not done then stream:close() end
   end })
   local attached, message, code = core.tls_attach(stream, context, host,
-    checked.shutdown_timeout or SHUTDOWN_TIMEOUT)
+    checked.shutdown_timeout or SHUTDOWN_TIMEOUT, checked.alpn)
   if not attached then return nil, message, code end
   local in_time, ok
   in_time, ok, message, code = core.pcall(core.wait_for, function()
