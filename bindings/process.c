@@ -219,12 +219,10 @@ static int make_pipe(lua_State *L, struct l_process *process, int self, int whic
     if (pipe2(fds, O_CLOEXEC) < 0) return -errno;
     process->ends[which] = fds[theirs];
     fcntl(fds[1 - theirs], F_SETFL, O_NONBLOCK);
-    int result = l_stream_start(L, -1, lua_gettop(L) - 1, process->loop, fds[1 - theirs],
-                                L_DESCRIPTOR_ANY, (size_t)limit, 0);
+    int result = l_stream_start(L, -1, -2, fds[1 - theirs], L_DESCRIPTOR_ANY, (size_t)limit,
+                                PLACE_ARGUMENT, "pipe of a child process");
     if (result < 0) return result;
     stream->quiet = true;
-    l_inventory_remove(L, process->rt, stream);
-    l_inventory_add(L, process->rt, "pipe of a child process", PLACE_ARGUMENT);
     if (which == 0) stream->channel = &pipe_channel;
     lua_setiuservalue(L, self, PROCESS_STREAMS + which);
     lua_pop(L, 1);

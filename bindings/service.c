@@ -111,7 +111,7 @@ static int serve(lua_State *L) {
     int fd = arrival->fd;
     arrival->fd = -1;
     lua_getiuservalue(L, 1, L_SERVICE_PLACE);
-    int result = l_stream_start(L, 3, 2, service->loop, fd, arrival->kind, service->limit, 4);
+    int result = l_stream_start(L, 3, 2, fd, arrival->kind, service->limit, 4, "stream");
     if (result < 0) luaL_error(L, "cannot watch descriptor %d: %s", fd, strerror(-result));
     lua_settop(L, 3);
     struct l_future *task = start_handler(L, service);

@@ -70,7 +70,7 @@ static int connect_to(lua_State *L, const struct address *own, const struct addr
     struct l_runtime *rt = l_runtime(L);
     lua_Integer bytes = luaL_optinteger(L, limit, L_STREAM_LIMIT);
     lua_settop(L, limit + 1);
-    struct l_loop *loop = l_task_push_loop(L, rt, "connect");
+    l_task_push_loop(L, rt, "connect");
     struct l_stream *stream = l_stream_prepare(L, rt, sizeof *stream, L_STREAM_USERVALUES);
     int fd = socket(peer->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return l_push_errno(L, errno);
@@ -79,8 +79,8 @@ static int connect_to(lua_State *L, const struct address *own, const struct addr
         close(fd);
         return l_push_errno(L, result);
     }
-    int watched = l_stream_start(L, -1, -2, loop, fd, kind_of(peer->storage.ss_family),
-                                 (size_t)bytes, lua_isnil(L, limit + 1) ? 0 : limit + 1);
+    int watched = l_stream_start(L, -1, -2, fd, kind_of(peer->storage.ss_family), (size_t)bytes,
+                                 lua_isnil(L, limit + 1) ? 0 : limit + 1, "stream");
     if (watched < 0) return l_push_errno(L, -watched);
     stream->readable = false; /* nothing can be there before an edge tells of it */
     if (result == 0) return 1;
@@ -120,7 +120,7 @@ static int socket_pair(lua_State *L) {
     lua_Integer limit = luaL_optinteger(L, 1, L_STREAM_LIMIT);
     int fds[2];
     lua_settop(L, 1);
-    struct l_loop *loop = l_task_push_loop(L, rt, "socketpair");
+    l_task_push_loop(L, rt, "socketpair");
     for (int i = 0; i < 2; i++) {
         l_stream_prepare(L, rt, sizeof(struct l_stream), L_STREAM_USERVALUES);
     }
@@ -128,7 +128,8 @@ static int socket_pair(lua_State *L) {
         return l_push_errno(L, errno);
     }
     for (int i = 0; i < 2; i++) {
-        int result = l_stream_start(L, 3 + i, 2, loop, fds[i], L_DESCRIPTOR_UNIX, (size_t)limit, 0);
+        int result =
+            l_stream_start(L, 3 + i, 2, fds[i], L_DESCRIPTOR_UNIX, (size_t)limit, 0, "stream");
         if (result == 0) continue;
         if (i == 0) close(fds[1]);
         l_stream_close(L, lua_touserdata(L, 3));

@@ -9,7 +9,6 @@
  *
  * Bytes that the C library has in its buffers come first: io.write and lh.stdout keep their
  * order, and so do io.read and lh.stdin, in this order. */
-#include "bindings/inventory.h"
 #include "bindings/open.h"
 #include "bindings/stream.h"
 
@@ -208,20 +207,19 @@ static int open_standard(lua_State *L) {
     luaL_argcheck(L, number >= STDIN_FILENO && number <= STDERR_FILENO, 1, "no standard stream");
     lua_settop(L, 1);
     int index = l_loop_push_current(L, rt);
-    struct l_loop *loop = l_loop_check_open(L, index);
+    l_loop_check_open(L, index);
     struct l_stream *stream = l_stream_prepare(L, rt, sizeof *stream, L_STREAM_USERVALUES);
     int fd = open_number(number, &channel);
     if (fd < 0) return luaL_error(L, "cannot open descriptor %d: %s", number, strerror(errno));
     struct stat status;
     bool is_socket = fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
-    int result =
-        l_stream_start(L, -1, index, loop, fd, is_socket ? L_DESCRIPTOR_SOCKET : L_DESCRIPTOR_ANY,
-                       L_STREAM_LIMIT, 0);
+    int result = /* not listed: it is everybody's, and stays open */
+        l_stream_start(L, -1, index, fd, is_socket ? L_DESCRIPTOR_SOCKET : L_DESCRIPTOR_ANY,
+                       L_STREAM_LIMIT, 0, NULL);
     if (result < 0) return luaL_error(L, "cannot watch descriptor %d: %s", fd, strerror(-result));
     stream->channel = channel;
     stream->channel_state = (void *)(intptr_t)number; /* NOLINT(performance-no-int-to-ptr) */
     stream->quiet = stream->follows = true;
-    l_inventory_remove(L, rt, stream); /* it is everybody's, and stays open */
     return 1;
 }
 

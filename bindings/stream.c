@@ -280,8 +280,8 @@ void *l_stream_prepare(lua_State *L, struct l_runtime *rt, size_t size, int user
     return stream;
 }
 
-int l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop, int fd,
-                   enum l_descriptor_kind kind, size_t limit, int place) {
+int l_stream_start(lua_State *L, int index, int loop_index, int fd, enum l_descriptor_kind kind,
+                   size_t limit, int place, const char *listed_as) {
     struct l_stream *stream = lua_touserdata(L, index);
     index = lua_absindex(L, index);
     lua_pushvalue(L, loop_index);
@@ -290,7 +290,7 @@ int l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop,
         lua_pushvalue(L, place);
         lua_setiuservalue(L, index, L_STREAM_PLACE);
     }
-    stream->loop = loop;
+    stream->loop = lua_touserdata(L, loop_index);
     stream->limit = limit;
     stream->kind = kind;
     stream->readable = stream->writable = true;
@@ -300,9 +300,9 @@ int l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop,
         l_stream_close(L, stream);
         return result;
     }
-    if (stream->rt->tracking) {
+    if (stream->rt->tracking && listed_as != NULL) {
         lua_pushvalue(L, index);
-        l_inventory_add(L, stream->rt, "stream", place);
+        l_inventory_list(L, stream->rt, listed_as, place);
         lua_pop(L, 1);
     }
     return 0;

@@ -91,12 +91,15 @@ enum { L_STREAM_LIMIT = 64 * 1024, L_STREAM_CHUNK = 64 * 1024 };
 
 void l_stream_open(lua_State *L, struct l_runtime *rt);
 
-/* Pushes a stream without a descriptor, which begins a struct of `size`; gives the stream at
- * the index a descriptor, which must be non-blocking; `place` is the index of a string, or 0.
- * 0, or -errno when it cannot be watched: the descriptor is then closed. */
+/* Pushes a stream without a descriptor, which begins a struct of `size`. */
 void *l_stream_prepare(lua_State *L, struct l_runtime *rt, size_t size, int uservalues);
-int l_stream_start(lua_State *L, int index, int loop_index, struct l_loop *loop, int fd,
-                   enum l_descriptor_kind kind, size_t limit, int place);
+
+/* Gives the stream at the index a loop and a descriptor, which must be non-blocking.  `place`
+ * is the index of a string that says where it was opened, or 0; the inventory lists the stream
+ * as `listed_as`, or not at all if that is NULL.  0, or -errno when the descriptor cannot be
+ * watched: it is then closed. */
+int l_stream_start(lua_State *L, int index, int loop_index, int fd, enum l_descriptor_kind kind,
+                   size_t limit, int place, const char *listed_as);
 
 /* The stream at the index, or an argument error; the second also if it is closed. */
 static inline struct l_stream *l_stream_check(lua_State *L, int index) {
