@@ -11,6 +11,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* The kernel tells once that a connection is broken, to a read or to a write: for later reads it is
+ * at its end.  That what was to come will not come must be told to all of them. */
+static ssize_t failure(struct l_stream *stream, int error) {
+    switch (error) {
+    case EAGAIN:
+    case ENOBUFS:
+    case ENOMEM:       /* these pass */
+    case EPIPE: break; /* of a write: something may still come */
+    default:
+        if (stream->kind != L_DESCRIPTOR_ANY) stream->broken = error;
+    }
+    return -error;
+}
+
 /* A read of a Unix socket ends at descriptors that came with the bytes.  We take none,
  * and the kernel then says that it cut them off: more may stand behind. */
 static ssize_t read_unix(struct l_stream *stream, void *buffer, size_t size, bool *stopped) {
@@ -40,8 +54,9 @@ static ssize_t descriptor_read(struct l_stream *stream, void *buffer, size_t siz
     } while (result < 0 && errno == EINTR);
     if (result < 0) {
         stream->needs = L_NEEDS_READ;
-        return -errno;
+        return failure(stream, errno);
     }
+    if (result == 0 && stream->broken != 0) return -stream->broken;
     if ((size_t)result < size && !stopped && !stream->end_seen) stream->readable = false;
     return result;
 }
@@ -70,7 +85,7 @@ static ssize_t descriptor_write(struct l_stream *stream, const struct iovec *par
     } while (result < 0 && errno == EINTR);
     if (result < 0) {
         stream->needs = L_NEEDS_WRITE;
-        return -errno;
+        return failure(stream, errno);
     }
     if (stream->kind == L_DESCRIPTOR_TCP && (size_t)result < size_of(parts, count)) {
         stream->writable = false;

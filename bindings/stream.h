@@ -65,6 +65,7 @@ struct l_stream {
     int close_error;                  /* what that came to */
     size_t limit;                     /* the longest line, or what readuntil looks through */
     int fd;                           /* -1 once closed */
+    int broken;                       /* the errno that has ended the connection, or 0 */
     unsigned needs;                   /* what the channel's last -EAGAIN waits for */
     unsigned read_needs, write_needs; /* of the tasks that wait */
     enum l_descriptor_kind kind;
