@@ -304,7 +304,7 @@ static int next_line(lua_State *L) {
     for (int i = 0; i <= formats; i++) lua_pushvalue(L, lua_upvalueindex(3 + i));
     struct l_file *file = lua_touserdata(L, 1);
     if (file->fd < 0 || file->closing) return luaL_error(L, "the file is closed");
-    if (!file->readable) return read_failed(L, file, EBADF, RAISES);
+    if (!file->readable) return luaL_error(L, "EBADF: the file was not opened for reading");
     return l_file_begin(L, file, formats * FORMATS + RAISES, read_step);
 }
 

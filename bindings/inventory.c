@@ -11,23 +11,12 @@
 
 /* ---- places ---- */
 
-static bool push_line_of(lua_State *L, lua_State *stack) {
-    lua_Debug info;
-    for (int level = 0; lua_getstack(stack, level, &info); level++) {
-        lua_getinfo(stack, "Sl", &info);
-        if (info.currentline <= 0 || strncmp(info.source, "@loophost/", 10) == 0) continue;
-        lua_pushfstring(L, "%s:%d", info.short_src, info.currentline);
-        return true;
-    }
-    return false;
-}
-
 /* Pushes "file:line" of the innermost function of a script that runs, in the coroutine or,
  * if all of that is ours, in its task; in a task of which all is ours, where that was
  * created; or nil. */
 static void push_place(lua_State *L, struct l_runtime *rt) {
-    if (push_line_of(L, L)) return;
-    if (rt->current != NULL && push_line_of(L, rt->current->coroutine)) return;
+    if (l_push_script_line(L, L)) return;
+    if (rt->current != NULL && l_push_script_line(L, rt->current->coroutine)) return;
     if (rt->current == NULL || rt->current == rt->main) {
         lua_pushnil(L);
         return;

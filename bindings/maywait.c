@@ -1,6 +1,7 @@
 /* maywait.c -- whether a function may wait where it was called, and why not. */
 #include "bindings/task.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 /* The name, as tracebacks give it, of the function at the level. */
@@ -24,6 +25,22 @@ static const char *culprit(lua_State *L) {
         if (strstr(name, "pcall'") == NULL) return name;
     }
     return "a C function";
+}
+
+/* Raises the message, at the script's line: what waits may have been called by Lua of ours. */
+static void refuse(lua_State *L, const char *format, ...) {
+    va_list arguments;
+    if (l_push_script_line(L, L)) {
+        lua_pushliteral(L, ": ");
+    } else {
+        lua_pushliteral(L, "");
+        lua_pushliteral(L, "");
+    }
+    va_start(arguments, format);
+    lua_pushvfstring(L, format, arguments);
+    va_end(arguments);
+    lua_concat(L, 3);
+    lua_error(L);
 }
 
 /* The main task waits while no loop runs yet: from now on it belongs to this loop, or if
@@ -55,17 +72,17 @@ struct l_task *l_task_check_may_wait(lua_State *L, struct l_runtime *rt, const c
                                      struct l_loop *loop) {
     struct l_task *task = rt->current;
     if (task == NULL) {
-        luaL_error(L, "%s: only a task can wait, and none is running here", what);
+        refuse(L, "%s: only a task can wait, and none is running here", what);
         return NULL;
     }
     if (!lua_isyieldable(L)) {
-        luaL_error(L, "%s: cannot wait inside %s, which cannot be suspended", what, culprit(L));
+        refuse(L, "%s: cannot wait inside %s, which cannot be suspended", what, culprit(L));
     }
     if (L != rt->coroutine) {
-        luaL_error(L,
-                   "%s: cannot wait inside a coroutine that was resumed in a function which "
-                   "cannot be suspended, or by other means than loophost's coroutine library",
-                   what);
+        refuse(L,
+               "%s: cannot wait inside a coroutine that was resumed in a function which "
+               "cannot be suspended, or by other means than loophost's coroutine library",
+               what);
     }
     if (task == rt->main && rt->running == NULL) put_main_on_loop(L, task, loop);
     return task;
@@ -74,7 +91,7 @@ struct l_task *l_task_check_may_wait(lua_State *L, struct l_runtime *rt, const c
 struct l_loop *l_task_push_loop(lua_State *L, struct l_runtime *rt, const char *what) {
     if (rt->current != NULL) l_task_may_wait(L, rt, what, NULL);
     if (rt->running == NULL && rt->current == NULL) {
-        luaL_error(L, "%s: no running event loop", what);
+        refuse(L, "%s: no running event loop", what);
     }
     struct l_loop *loop = rt->current != NULL ? rt->current->future.loop : rt->running;
     l_loop_push(L, loop);

@@ -353,22 +353,13 @@ static int start(lua_State *L, struct l_process *process, int self, struct order
     return result;
 }
 
-/* The loop that the process belongs to: the one that runs, or will run the main task. */
-static struct l_loop *push_loop(lua_State *L, struct l_runtime *rt) {
-    if (rt->current != NULL) l_task_may_wait(L, rt, "create_subprocess", NULL);
-    if (rt->current == NULL && rt->running == NULL) luaL_error(L, "no running event loop");
-    struct l_loop *loop = rt->current != NULL ? rt->current->future.loop : rt->running;
-    l_loop_push(L, loop);
-    return loop;
-}
-
 /* process_start(file, arguments, settings, place) -> process, or nil, message, code */
 static int process_start(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
     struct order order = {.spawn = {.file = luaL_checkstring(L, 1)}, .unblocked = {-1, -1, -1}};
     enum spawn_step step;
     lua_settop(L, 4);
-    struct l_loop *loop = push_loop(L, rt);
+    struct l_loop *loop = l_task_push_loop(L, rt, "create_subprocess");
     lua_pushvalue(L, 2);
     order.spawn.arguments = string_array(L);
     read_settings(L, &order);

@@ -91,6 +91,17 @@ int l_type_error(lua_State *L, int arg, const char *expected) {
     return luaL_argerror(L, arg, lua_pushfstring(L, "%s expected, got %s", expected, got));
 }
 
+bool l_push_script_line(lua_State *L, lua_State *stack) {
+    lua_Debug info;
+    for (int level = 0; lua_getstack(stack, level, &info); level++) {
+        lua_getinfo(stack, "Sl", &info);
+        if (info.currentline <= 0 || strncmp(info.source, "@loophost/", 10) == 0) continue;
+        lua_pushfstring(L, "%s:%d", info.short_src, info.currentline);
+        return true;
+    }
+    return false;
+}
+
 int64_t l_checkseconds(lua_State *L, int arg) {
     int is_number;
     lua_Number ns = lua_tonumberx(L, arg, &is_number) * 1e9;

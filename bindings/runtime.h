@@ -177,6 +177,10 @@ void l_make_weak(lua_State *L);
 /* Pushes the Lua half's function `name`. */
 void l_pushhook(lua_State *L, struct l_runtime *rt, const char *name);
 
+/* Pushes "file:line" of the innermost function on the stack that is a script's, not the library's;
+ * false: there is none, and nothing is pushed. */
+bool l_push_script_line(lua_State *L, lua_State *stack);
+
 /* Seconds of Lua to nanoseconds: rounds to the nearest, saturates.  NaN is an argument
  * error. */
 int64_t l_checkseconds(lua_State *L, int arg);

@@ -79,6 +79,10 @@ static int connect_to(lua_State *L, const struct address *own, const struct addr
         close(fd);
         return l_push_errno(L, result);
     }
+    if (result != 0 && rt->current == NULL) { /* it stands only if that needs no wait */
+        close(fd);
+        l_task_may_wait(L, rt, "connect", NULL);
+    }
     int watched = l_stream_start(L, -1, -2, fd, kind_of(peer->storage.ss_family), (size_t)bytes,
                                  lua_isnil(L, limit + 1) ? 0 : limit + 1, "stream");
     if (watched < 0) return l_push_errno(L, -watched);

@@ -100,19 +100,6 @@ static int task_number(lua_State *L) {
     return 1;
 }
 
-/* Pushes "file:line" of the innermost function of a script, or nil. */
-static void push_where(lua_State *L, lua_State *coroutine) {
-    lua_Debug info;
-    for (int level = 0; lua_getstack(coroutine, level, &info); level++) {
-        lua_getinfo(coroutine, "Sl", &info);
-        if (info.currentline > 0 && strncmp(info.source, "@loophost/", 10) != 0) {
-            lua_pushfstring(L, "%s:%d", info.short_src, info.currentline);
-            return;
-        }
-    }
-    lua_pushnil(L);
-}
-
 /* task_waits(task) -> what it waits for or nil, where or nil, the future it awaits or nil, the
  * lock, queue or the like in whose line it stands or nil */
 static int task_waits(lua_State *L) {
@@ -122,7 +109,7 @@ static int task_waits(lua_State *L) {
     lua_State *coroutine = task->leaf;
     do {
         lua_settop(L, 2);
-        push_where(L, coroutine);
+        if (!l_push_script_line(L, coroutine)) lua_pushnil(L);
         coroutine = l_task_outer(coroutine);
     } while (lua_isnil(L, 3) && coroutine != NULL);
     lua_pushnil(L);
@@ -152,7 +139,7 @@ static int running_task(lua_State *L) {
 static int main_place(lua_State *L) {
     struct l_task *task = l_runtime(L)->main;
     if (task == NULL || task->wait == NULL) return 0;
-    push_where(L, task->leaf);
+    if (!l_push_script_line(L, task->leaf)) lua_pushnil(L);
     return 1;
 }
 

@@ -8,10 +8,16 @@
 
 #include <string.h>
 
-/* refuses(value) -> why it cannot be copied to a worker, or nil */
+/* refuses(values...) -> the number of the first that cannot be copied to a worker, and why; nil if
+ * all can */
 static int refuses(lua_State *L) {
-    luaL_checkany(L, 1);
-    return l_copy_refuses(L, 1) ? 1 : 0;
+    for (int i = 1, n = lua_gettop(L); i <= n; i++) {
+        if (!l_copy_refuses(L, i)) continue;
+        lua_pushinteger(L, i);
+        lua_insert(L, -2);
+        return 2;
+    }
+    return 0;
 }
 
 /* worker -> results; or false, error, traceback.  Protected, so that the worker is let go. */

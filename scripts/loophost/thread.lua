@@ -67,10 +67,8 @@ end
 ---@return any ...
 function thread.to_thread(what, ...)
   local kind, text = code_of(what, 2)
-  for i = 1, select("#", ...) do
-    local reason = core.copy_refuses((select(i, ...)))
-    if reason then argument.fail(i + 1, "to_thread", "cannot copy " .. reason, 2) end
-  end
+  local refused, reason = core.copy_refuses(...)
+  if refused then argument.fail(refused + 1, "to_thread", "cannot copy " .. reason, 2) end
   return core.to_worker(kind, text, ...)
 end
 
