@@ -33,9 +33,10 @@ struct l_file {
     int fd;             /* -1: not open */
     int wake_fd;        /* ends the thread's wait for a pipe or the like */
     bool readable, writable, appends, seekable;
-    bool buffers; /* what is written: not for pipes, ttys ... */
-    bool writing; /* the buffer's bytes are to be written */
-    bool eof;     /* the last read of this operation got nothing */
+    bool buffers;       /* what is written: not for pipes, ttys ... */
+    bool awaits_writer; /* a FIFO that nobody has written to: that is not its end */
+    bool writing;       /* the buffer's bytes are to be written */
+    bool eof;           /* the last read of this operation got nothing */
     bool closing, closer_waits;
     int64_t offset;              /* of what the next job reads or writes */
     char *buffer;                /* user value L_FILE_BUFFER */

@@ -46,6 +46,7 @@ static void open_it(struct l_file *file) {
     }
     file->fd = fd;
     file->buffers = S_ISREG(status.st_mode) || S_ISBLK(status.st_mode);
+    file->awaits_writer = S_ISFIFO(status.st_mode) && !file->writable;
     file->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
     file->size = status.st_size;
     if (!file->buffers && !S_ISDIR(status.st_mode)) {
@@ -66,6 +67,11 @@ static void read_it(struct l_file *file) {
     char *target = file->buffer + file->end;
     size_t size = file->capacity - file->end;
     ssize_t got;
+    if (file->awaits_writer) {
+        file->error = wait_ready(file, POLLIN);
+        if (file->error != 0) return;
+        file->awaits_writer = false;
+    }
     do {
         got = file->seekable ? pread(file->fd, target, size, file->offset)
                              : read(file->fd, target, size);

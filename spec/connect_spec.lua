@@ -153,11 +153,16 @@ describe("open_connection", function()
 
   it("takes only addresses of the family that is asked for", in_task(function()
     local taken <close> = serve "127.0.0.1"
-    local server <close> = serve "::1"
-    local _, port = server:getsockname()
-    -- bound, so that nobody else has the number there, but not listened to
-    local held <close> = assert(lh.open_connection("127.0.0.1", select(2, taken:getsockname()),
-      { local_addr = { "127.0.0.1", port } }))
+    local server, port, held
+    repeat -- bound, so that nobody else has the number there, but not listened to
+      if server then server:close() end
+      server = serve "::1"
+      port = select(2, server:getsockname())
+      held = lh.open_connection("127.0.0.1", select(2, taken:getsockname()),
+        { local_addr = { "127.0.0.1", port } })
+    until held
+    local _server <close> = server
+    local _held <close> = held
     assert.equal("ECONNREFUSED",
       select(3, lh.open_connection("localhost", port, { family = "inet" })))
     assert.is_false(held:is_closed())

@@ -14,7 +14,8 @@ local file = {}
 -- What is written to a regular file is buffered, so an error may be told by a later write, by
 -- `flush` or by `close`. Operations of several tasks come one after the other. One that is
 -- cancelled while the thread is at work ends at once: a read has then changed nothing, and
--- a write is finished all the same.
+-- a write is finished all the same. The first read of a FIFO waits for somebody who writes; to
+-- open one for writing that nobody reads fails with ENXIO.
 ---@param path string
 ---@param mode? string as io.open's: "r" "w" "a", "+", "b"
 ---@return loophost.File? file

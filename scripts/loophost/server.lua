@@ -250,11 +250,12 @@ function Server:close()
   self.open = false -- at last: a close that failed, for want of memory, can be repeated
 end
 
--- Waits until it is closed and the handlers of all its connections have ended.
+-- Waits until it is closed and the handlers of all its connections have ended, which they have
+-- when its loop is closed.
 ---@return boolean true
 function Server:wait_closed()
   check(self, "wait_closed")
-  self.finished:wait()
+  if not EventLoop.is_closed(self.loop) then self.finished:wait() end
   return true
 end
 
@@ -262,7 +263,7 @@ end
 function Server:serve_forever()
   check(self, "serve_forever")
   local _ <close> = self
-  self.closed:wait()
+  if not EventLoop.is_closed(self.loop) then self.closed:wait() end
 end
 
 ---@return boolean
