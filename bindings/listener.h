@@ -18,6 +18,7 @@ struct l_service {
     struct handle freed; /* in rt->starved, while there are no descriptors left */
     size_t limit;        /* of the streams */
     size_t active, most; /* connections whose handlers run; how many there may be */
+    size_t leaving;      /* connections that take their leave after that (TLS) */
     int batch;           /* how many are accepted in one turn */
     int slot;            /* its anchor, while it has connections */
     bool starved;        /* descriptors had run out, and connections wait since */
@@ -33,9 +34,9 @@ enum { L_SERVICE_CONTEXT = L_SERVICE_PLACE + 1, L_SERVICE_USERVALUES = L_SERVICE
 /* A stream whose handler is a task of its own. */
 struct l_connection {
     struct l_stream stream;
-    struct l_service *service; /* anchored as long as the handler runs */
-    struct handle ended;       /* among the task's callbacks */
-    int slot;                  /* its anchor, until then */
+    struct l_service *service; /* anchored as long as the handler runs, or it takes its leave */
+    struct handle ended;       /* among the task's callbacks, then what its leave calls */
+    int slot;                  /* its anchor, until that is over */
 };
 
 void l_service_open(lua_State *L, struct l_runtime *rt);

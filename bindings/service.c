@@ -40,11 +40,42 @@ void l_service_tell(struct l_service *service, const char *what, int arguments) 
     lua_settop(L, first - 1);
 }
 
-/* The handler of the connection has ended, or never began. */
+static bool is_idle(const struct l_service *service) {
+    return service->active == 0 && service->leaving == 0;
+}
+
+/* The connection, which is counted no more, is over. */
 static void forget(struct l_connection *connection) {
     struct l_service *service = connection->service;
     if (connection->slot != 0) l_unanchor(service->loop, connection->slot);
-    if (--service->active == 0) l_unanchor(service->loop, service->slot);
+    if (is_idle(service)) l_unanchor(service->loop, service->slot);
+}
+
+static void connection_left(struct handle *handle) {
+    struct l_connection *connection = container_of(handle, struct l_connection, ended);
+    struct l_service *service = connection->service;
+    lua_State *L = service->loop->L;
+    int top = lua_gettop(L);
+    l_anchored(service->loop, service->slot);
+    service->leaving--;
+    forget(connection);
+    lua_pushnil(L);
+    if (is_idle(service)) l_service_tell(service, "ended", 1);
+    lua_settop(L, top);
+}
+
+/* Its handler has ended, or never began.  What its channel still has to say goes on: then it
+ * is over when that is. */
+static void leave(struct l_connection *connection) {
+    struct l_closing *closing = connection->stream.closing;
+    connection->service->active--;
+    if (closing == NULL) {
+        forget(connection);
+        return;
+    }
+    connection->service->leaving++;
+    handle_init(&connection->ended, connection_left);
+    closing->over = &connection->ended;
 }
 
 static void connection_ended(struct handle *handle) {
@@ -61,12 +92,12 @@ static void connection_ended(struct handle *handle) {
     lua_remove(L, -2); /* service, task */
     if (state != L_FINISHED) l_stream_close(L, &connection->stream);
     bool was_full = service->active == service->most;
-    forget(connection);
+    leave(connection);
     if (state != L_FAILED) {
         lua_pop(L, 1);
         lua_pushnil(L);
     }
-    if (state == L_FAILED || was_full || service->active == 0) l_service_tell(service, "ended", 1);
+    if (state == L_FAILED || was_full || is_idle(service)) l_service_tell(service, "ended", 1);
     lua_settop(L, top);
 }
 
@@ -99,7 +130,7 @@ static int serve(lua_State *L) {
     lua_getiuservalue(L, 1, L_SERVICE_LOOP);
     struct l_connection *connection =
         l_stream_prepare(L, service->rt, sizeof *connection, L_CONNECTION_USERVALUES);
-    if (service->active == 0) {
+    if (is_idle(service)) {
         lua_pushvalue(L, 1);
         service->slot = l_anchor(L, 2, service->loop);
         lua_pop(L, 1);
@@ -130,7 +161,7 @@ static void give_up(lua_State *L, const struct arrival *arrival) {
     if (arrival->fd >= 0) close(arrival->fd);
     if (arrival->connection != NULL) {
         l_stream_close(L, &arrival->connection->stream);
-        forget(arrival->connection);
+        leave(arrival->connection);
     }
     l_loop_report(arrival->service->loop, "Exception while accepting a connection", NULL, 0);
 }
@@ -153,7 +184,7 @@ void l_service_accept(struct l_service *service, int fd, enum l_descriptor_kind 
 
 static void freed(struct handle *handle) {
     struct l_service *service = container_of(handle, struct l_service, freed);
-    if (service->active == 0) return; /* the Lua half tries again by itself */
+    if (is_idle(service)) return; /* the Lua half tries again by itself */
     l_anchored(service->loop, service->slot);
     l_service_tell(service, "freed", 0);
 }
@@ -210,6 +241,12 @@ static int service_active(lua_State *L) {
     return 1;
 }
 
+/* service:is_idle() -> whether no connection has a handler, nor takes its leave */
+static int service_is_idle(lua_State *L) {
+    lua_pushboolean(L, is_idle(l_service_check(L, 1)));
+    return 1;
+}
+
 /* Nobody waits any more for descriptors to come free. */
 static int service_close(lua_State *L) {
     struct l_service *service = l_service_check(L, 1);
@@ -218,8 +255,10 @@ static int service_close(lua_State *L) {
 }
 
 void l_service_open(lua_State *L, struct l_runtime *rt) {
-    static const luaL_Reg methods[] = {
-        {"active", service_active}, {"close", service_close}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"active", service_active},
+                                       {"is_idle", service_is_idle},
+                                       {"close", service_close},
+                                       {NULL, NULL}};
     static const luaL_Reg metamethods[] = {{"__gc", service_close}, {NULL, NULL}};
     static const luaL_Reg hooks[] = {{"service", service_new}, {NULL, NULL}};
     l_newtype(L, rt, L_SERVICE, "service", methods);

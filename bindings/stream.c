@@ -171,7 +171,10 @@ static void close_collected(lua_State *L, struct l_stream *stream) {
 static int stream_gc(lua_State *L) {
     struct l_stream *stream = l_stream_check(L, 1);
     if (stream->fd >= 0) close_collected(L, stream);
-    if (stream->closing != NULL) stream->closing->stream = NULL;
+    if (stream->closing != NULL) {
+        stream->closing->stream = NULL;
+        stream->closing->over = NULL;
+    }
     stream->closing = NULL;
     return 0;
 }
@@ -181,6 +184,7 @@ static int stream_gc(lua_State *L) {
 void l_stream_begin_closing(struct l_stream *stream, struct l_closing *closing) {
     closing->loop = stream->loop;
     closing->stream = stream;
+    closing->over = NULL;
     handle_queue_init(&closing->waiters);
     stream->closing = closing;
 }
@@ -192,6 +196,7 @@ void l_stream_end_closing(struct l_closing *closing, int error) {
         closing->stream->closing = NULL;
         closing->stream->close_error = error;
     }
+    if (closing->over != NULL && !loop->closed) loop_call_soon(&loop->loop, closing->over);
     while ((handle = handle_pop(&closing->waiters)) != NULL) {
         loop->loop.outstanding--;
         if (loop->closed) continue; /* it has forgotten its tasks */

@@ -36,6 +36,7 @@ struct l_closing {
     struct l_loop *loop;
     struct l_stream *stream;     /* NULL once that is collected */
     struct handle_queue waiters; /* tasks in wait_closed */
+    struct handle *over;         /* is called then, unless that is NULL or the loop closed */
 };
 
 /* What the descriptor is: how it is written to, and what a short read or write says of it.

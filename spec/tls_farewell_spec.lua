@@ -183,6 +183,81 @@ describe("after the close of a TLS stream", function()
     assert.is_true(server:is_serving())
   end))
 
+  -- fn(client, server, stream of the server's handler), which has filled and closed it.
+  local function served(seconds, fn, fails)
+    return in_task(function(loop)
+      local accepted = loop:create_future()
+      loop:set_exception_handler(function() end)
+      local server <close>, port = serve(function(stream)
+        accepted:set_result(stream, fill(stream, TEXT))
+        if fails then error "the handler fails" end
+        stream:close()
+      end, with_timeout(seconds))
+      local client <close> = assert(connect(port))
+      local stream, taken = lh.await(accepted)
+      fn(client, server, stream, taken)
+    end)
+  end
+
+  for name, fails in pairs { ["the server's wait_closed waits"] = false,
+    ["it waits also for that of a handler that failed"] = true } do
+    it(name, served(1000, function(client, server, stream, taken)
+      server:close()
+      local waiter = lh.create_task(server.wait_closed, server)
+      for _ = 1, 5 do lh.sleep(0) end
+      assert.is_true(stream:is_closed())
+      assert.is_false(waiter:done())
+      check(read_all(client), taken)
+      assert.is_false(waiter:done())
+      client:close()
+      assert.is_true(lh.await(waiter))
+      assert.is_true(server:wait_closed())
+    end, fails))
+  end
+
+  it("the server's wait_closed waits no longer than it may last", served(0.05,
+    function(_, server, stream)
+      local before = support.descriptors()
+      server:close()
+      assert.is_true(server:wait_closed())
+      assert.equal(before - 2, support.descriptors()) -- the listener's, and the connection's
+      assert.equal("ETIMEDOUT", select(3, stream:wait_closed()))
+    end))
+
+  it("it lets go of the stream at its end", in_task(function()
+    local held, done = setmetatable({}, { __mode = "v" }), lh.Event()
+    local server <close>, port = serve(function(stream)
+      held[1] = stream
+      stream:close()
+      done:set()
+    end, with_timeout(1000))
+    local client <close> = assert(connect(port))
+    done:wait()
+    for _ = 1, 5 do lh.sleep(0) end
+    collectgarbage()
+    assert.truthy(held[1])
+    client:close()
+    server:close()
+    server:wait_closed()
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(held[1])
+  end))
+
+  it("it takes no place among max_connections", in_task(function()
+    local server <close> = assert(lh.start_server(function(stream)
+      fill(stream, TEXT)
+      stream:close()
+    end, "127.0.0.1", 0, {
+      max_connections = 1, ssl = certificates.server_options(with_timeout(1000)),
+    }))
+    local port = select(2, server:getsockname())
+    local first <close> = assert(connect(port))
+    local second <close> = assert(connect(port))
+    assert.equal("0", second:readexactly(1))
+    assert.equal("0", first:readexactly(1))
+  end))
+
   it("the loop's close ends it", function()
     local before = support.descriptors()
     for _ = 1, 3 do
@@ -190,6 +265,14 @@ describe("after the close of a TLS stream", function()
         client:close()
         lh.create_task(client.wait_closed, client)
         lh.sleep(0)
+      end)()
+    end
+    for _ = 1, 3 do
+      served(1000, function(client, server)
+        server:close()
+        lh.create_task(server.wait_closed, server)
+        lh.sleep(0)
+        assert.is_false(client:is_closed())
       end)()
     end
     collectgarbage()

@@ -41,7 +41,7 @@ local UNIX_OPTIONS = {
 ---@field private service userdata
 ---@field private open boolean
 ---@field private closed loophost.Event
----@field private finished loophost.Event closed, and no handler runs
+---@field private finished loophost.Event closed, and of no connection goes anything on
 local Server = { __name = "loophost.Server" }
 Server.__index = Server
 
@@ -59,9 +59,9 @@ end
 -- What C tells of, by name.
 local told = {}
 
--- A handler has ended with an error, or the last one, or one of as many as may be.
+-- A handler has ended with an error, or one of as many as may be, or all is over.
 function told.ended(self, task)
-  if not self.open and self.service:active() == 0 then self.finished:set() end
+  if not self.open and self.service:is_idle() then self.finished:set() end
   resume(self)
   if not task then return end
   self.loop:call_exception_handler {
@@ -245,13 +245,13 @@ function Server:close()
   self.service:close()
   if not EventLoop.is_closed(self.loop) then
     self.closed:set()
-    if self.service:active() == 0 then self.finished:set() end
+    if self.service:is_idle() then self.finished:set() end
   end
   self.open = false -- at last: a close that failed, for want of memory, can be repeated
 end
 
--- Waits until it is closed and the handlers of all its connections have ended, which they have
--- when its loop is closed.
+-- Waits until it is closed and the handlers of all its connections have ended, and what TLS
+-- still had to say then (for at most ssl.shutdown_timeout, 30 seconds); or its loop is closed.
 ---@return boolean true
 function Server:wait_closed()
   check(self, "wait_closed")
