@@ -25,8 +25,8 @@ struct l_queue {
     lua_Integer unfinished; /* items put less task_done() */
 };
 
-enum { FEW = 4, QUEUE_TABLE = 1 };
-enum { KEPT_CAPACITY = 1024 };
+enum { FEW = 4, FIRST_TABLE = 2 * FEW, KEPT_CAPACITY = 1024 };
+enum { QUEUE_TABLE = 1 };
 
 /* A path from the root of a heap to a leaf has at most so many steps; and so much may be
  * on the stack when lists in lists are compared. */
@@ -157,7 +157,7 @@ static bool is_full(const struct l_queue *queue) {
 static void clear(lua_State *L, int index, struct l_queue *queue) {
     bool is_heap = queue->type == L_PRIORITY_QUEUE;
     if (is_heap) {
-        lua_createtable(L, 2 * FEW, 0);
+        lua_createtable(L, FIRST_TABLE, 0);
         lua_setiuservalue(L, index, QUEUE_TABLE);
     }
     for (int slot = is_heap; slot < FEW; slot++) {
@@ -165,12 +165,12 @@ static void clear(lua_State *L, int index, struct l_queue *queue) {
         lua_setiuservalue(L, index, slot + 1);
     }
     queue->first = queue->count = 0;
-    queue->capacity = is_heap ? 2 * FEW : FEW;
+    queue->capacity = is_heap ? FIRST_TABLE : FEW;
 }
 
 /* From the user values into a table. */
 static void make_table(lua_State *L, struct l_queue *queue) {
-    lua_createtable(L, 2 * FEW, 0);
+    lua_createtable(L, FIRST_TABLE, 0);
     for (lua_Integer i = 0; i < FEW; i++) {
         int slot = (int)((queue->first + i) % FEW);
         lua_getiuservalue(L, 1, slot + 1);
@@ -180,7 +180,7 @@ static void make_table(lua_State *L, struct l_queue *queue) {
     }
     lua_setiuservalue(L, 1, QUEUE_TABLE);
     queue->first = 0;
-    queue->capacity = 2 * FEW;
+    queue->capacity = FIRST_TABLE;
 }
 
 /* Makes room for another item.  Doubling the table keeps all slots in its array part; what
