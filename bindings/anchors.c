@@ -13,24 +13,26 @@ static void grow(lua_State *L, struct l_loop *loop) {
 }
 
 /* A slot that is in use by nobody: the table has it already, so that setting it cannot fail. */
-static void anchor_in_frame(lua_State *L, struct l_loop *loop, lua_State *frame, int slot) {
-    lua_pushvalue(L, -1);
+static void anchor_in_frame(lua_State *L, int index, struct l_loop *loop, lua_State *frame,
+                            int slot) {
+    lua_pushvalue(L, index);
     lua_xmove(L, frame, 1);
     lua_rawseti(frame, L_FRAME_ANCHORS, slot);
     loop->free_count--;
 }
 
-int l_anchor(lua_State *L, int loop_index, struct l_loop *loop) {
+int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop) {
     bool reused = loop->free_count > 0;
     if (!reused && loop->slots == loop->free_room) grow(L, loop);
     int slot = reused ? loop->free_slots[loop->free_count - 1] : loop->slots + 1;
     lua_State *frame = l_loop_frame(loop, L);
     if (reused && frame != NULL) {
-        anchor_in_frame(L, loop, frame, slot);
+        anchor_in_frame(L, index, loop, frame, slot);
         return slot;
     }
+    index = lua_absindex(L, index);
     lua_getiuservalue(L, loop_index, L_LOOP_ANCHORS);
-    lua_pushvalue(L, -2);
+    lua_pushvalue(L, index);
     lua_rawseti(L, -2, slot); /* may raise */
     lua_pop(L, 1);
     if (reused) {

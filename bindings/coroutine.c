@@ -294,5 +294,5 @@ void l_coroutine_replace_globals(lua_State *L, struct l_runtime *rt) {
     }
     lua_setfield(L, -3, "coroutine");
     lua_pop(L, 2);
-    l_recycle_open(L, rt);
+    l_recycle_open(rt);
 }

@@ -171,7 +171,7 @@ enum { LOOP = 1, ITEMS, GATHER, OUTER, SEEN, CALLBACK, SIBLING, ITEM };
 static void start(lua_State *L, struct l_loop *loop, int place) {
     if (lua_type(L, ITEM) == LUA_TFUNCTION && (loop->overrides & L_OVERRIDE_CREATE_TASK) == 0) {
         bool is_first = lua_isnil(L, SIBLING);
-        struct l_task *task = l_task_create(L, loop->rt, LOOP, ITEM, is_first ? 1 : L_NO_CREATOR);
+        struct l_task *task = l_task_create(L, loop, ITEM, is_first ? 1 : L_NO_CREATOR);
         if (is_first) {
             lua_pushvalue(L, ITEM);
             lua_replace(L, SIBLING);
@@ -207,7 +207,7 @@ static bool is_new(lua_State *L) {
 
 static void anchor(lua_State *L, struct l_gather *gather) {
     lua_pushvalue(L, GATHER);
-    gather->slot = l_anchor(L, LOOP, gather->loop);
+    gather->slot = l_anchor(L, -1, LOOP, gather->loop);
     lua_pop(L, 1);
 }
 

@@ -102,7 +102,7 @@ struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_
 }
 
 void l_handle_attach(lua_State *L, struct l_handle *handle, int loop_index, struct l_loop *loop) {
-    handle->slot = l_anchor(L, loop_index, loop);
+    handle->slot = l_anchor(L, -1, loop_index, loop);
     handle->loop = loop;
 }
 

@@ -217,7 +217,7 @@ static int listener_start(lua_State *L) {
     lua_insert(L, 1); /* loop, listener, service */
     l_loop_check_open(L, 1);
     lua_setiuservalue(L, 2, L_LISTENER_SERVICE);
-    listener->slot = l_anchor(L, 1, service->loop);
+    listener->slot = l_anchor(L, -1, 1, service->loop);
     int result =
         poller_start(&service->loop->loop.poller, &listener->watch, listener->fd, POLL_READ);
     if (result < 0) {

@@ -40,8 +40,9 @@ struct l_loop {
     int64_t slow_ns;    /* a callback is slow from here on, in debug mode */
     int64_t give_up_ns; /* the time by which a run shall end; 0: none */
     bool gave_up;
-    struct l_resolver *resolver; /* made by the first query: see names.c */
-    struct {                     /* the callback that runs unprotected: see l_loop_call_anchored */
+    struct l_resolver *resolver;     /* made by the first query: see names.c */
+    struct l_coroutines *coroutines; /* made by the first task: see recycle.h */
+    struct { /* the callback that runs unprotected: see l_loop_call_anchored */
         const char *source_name;
         int slot; /* 0: none */
         bool releases;
@@ -61,7 +62,7 @@ struct l_loop {
     } until[2];
 };
 
-enum { L_LOOP_ANCHORS = 1, L_LOOP_USERVALUES = 1 };
+enum { L_LOOP_ANCHORS = 1, L_LOOP_COROUTINES, L_LOOP_USERVALUES = L_LOOP_COROUTINES };
 enum { L_FRAME_LOOP = 1, L_FRAME_ANCHORS = 2, L_FRAME_HANDLER = 3 };
 
 void l_loop_open(lua_State *L, struct l_runtime *rt);
@@ -84,9 +85,9 @@ static inline lua_State *l_loop_frame(const struct l_loop *loop, const lua_State
     return rt->current != NULL && rt->running == loop && loop->L != L ? loop->L : NULL;
 }
 
-/* Keeps the object on top alive while the loop can reach it, in a slot; leaves it on
- * the stack.  May raise out of memory, having done nothing. */
-int l_anchor(lua_State *L, int loop_index, struct l_loop *loop);
+/* Keeps the object at the index alive while the loop can reach it, in a slot.  May raise out
+ * of memory, having done nothing. */
+int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop);
 
 /* In the loop's own frame: pushes the object in the slot; frees the slot.  Neither
  * allocates. */

@@ -10,6 +10,7 @@
 #include "bindings/main_task.h"
 #include "bindings/overrides.h"
 #include "bindings/process.h"
+#include "bindings/recycle.h"
 #include "bindings/task.h"
 #include "bindings/timeout.h"
 
@@ -75,7 +76,10 @@ static void forget_all(lua_State *L, int anchors, struct l_loop *loop) {
             struct l_process *process = l_test(L, -1, L_PROCESS);
             struct l_handle *handle = l_test(L, -1, L_HANDLE);
             if (handle == NULL) handle = l_test(L, -1, L_TIMER_HANDLE);
-            if (task != NULL) l_task_detach(task);
+            if (task != NULL) {
+                l_recycle_leave(L, -1, task);
+                l_task_detach(task);
+            }
             l_timeout_forget(L, -1);
             if (process != NULL) l_process_abandon(L, process);
             if (handle != NULL) handle->loop = NULL;
@@ -88,6 +92,7 @@ static void forget_all(lua_State *L, int anchors, struct l_loop *loop) {
     loop->free_slots = NULL;
     loop->slots = loop->free_count = loop->free_room = 0;
     loop->tasks = 0;
+    loop->coroutines = NULL;
 }
 
 static void close_loop(lua_State *L, struct l_loop *loop) {
@@ -98,6 +103,8 @@ static void close_loop(lua_State *L, struct l_loop *loop) {
     lua_pushvalue(L, 1);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
     forget_all(L, anchors, loop);
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, L_LOOP_COROUTINES);
     for (int i = 0; i < 2; i++) {
         if (handle_queued(&loop->until[i].handle)) handle_unlink(&loop->until[i].handle);
     }
@@ -166,11 +173,12 @@ static int create_future(lua_State *L) {
 
 static int create_task(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
-    l_task_create(L, loop->rt, 1, 2, 1);
+    l_task_create(L, loop, 2, 1);
     return 1;
 }
 
-/* create_task(function or coroutine, arguments): on the loop that runs, else the current one */
+/* create_task(function or coroutine, arguments): on the loop that runs, else the current one.
+ * For scripts only. */
 static int create_task_somewhere(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
     int type = lua_type(L, 1);
@@ -180,10 +188,13 @@ static int create_task_somewhere(lua_State *L) {
         }
         lua_pop(L, 1);
     }
+    struct l_loop *loop = rt->running;
+    if (loop != NULL && (loop->overrides & L_OVERRIDE_CREATE_TASK) == 0) {
+        l_task_create(L, loop, 1, L_SCRIPT_CALLER);
+        return 1;
+    }
     l_loop_push_current(L, rt);
     lua_insert(L, 1);
-    struct l_loop *loop = rt->running;
-    if (loop != NULL && (loop->overrides & L_OVERRIDE_CREATE_TASK) == 0) return create_task(L);
     lua_getfield(L, 1, "create_task");
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, 1);

@@ -59,7 +59,7 @@ static void put_main_on_loop(lua_State *L, struct l_task *task, struct l_loop *l
             task->future.loop->tasks--;
         }
         l_task_push(L, task);
-        l_task_attach(L, task, top + 1, loop);
+        l_task_attach(L, task, loop);
     }
     lua_settop(L, top);
 }

@@ -61,16 +61,15 @@ enum l_pool { L_POOL_FILES, L_POOL_WORKERS, L_POOL_COUNT };
 
 /* Tables that the bindings and the Lua half share, kept in the registry. */
 enum l_shared {
-    L_SHARED_METHODS,    /* the methods of lh.EventLoop: what a loop is that overrides nothing */
-    L_SHARED_HOOKS,      /* functions of the Lua half that C calls, by name */
-    L_SHARED_ERRORS,     /* error classes by name */
-    L_SHARED_LOOPS,      /* loops by their number, weakly */
-    L_SHARED_SCRATCH,    /* the traceback of the last error, the main task, ... */
-    L_SHARED_JOBS,       /* what threads work on, by the job's address */
-    L_SHARED_COROUTINES, /* see recycle.h */
-    L_SHARED_CREATOR,    /* weakly: see spawn.c */
-    L_SHARED_PLACES,     /* where objects were made: see inventory.h */
-    L_SHARED_LISTED,     /* what is open, by address: see inventory.h */
+    L_SHARED_METHODS, /* the methods of lh.EventLoop: what a loop is that overrides nothing */
+    L_SHARED_HOOKS,   /* functions of the Lua half that C calls, by name */
+    L_SHARED_ERRORS,  /* error classes by name */
+    L_SHARED_LOOPS,   /* loops by their number, weakly */
+    L_SHARED_SCRATCH, /* the traceback of the last error, the main task, ... */
+    L_SHARED_JOBS,    /* what threads work on, by the job's address */
+    L_SHARED_CREATOR, /* weakly: see spawn.c */
+    L_SHARED_PLACES,  /* where objects were made: see inventory.h */
+    L_SHARED_LISTED,  /* what is open, by address: see inventory.h */
     L_SHARED_COUNT,
 };
 
@@ -94,17 +93,16 @@ struct l_runtime {
     struct handle_queue files;              /* that are open */
     struct handle_queue jobs;               /* under way in them */
     lua_CFunction traceback;                /* debug.traceback */
-    int kept;                               /* coroutines, see recycle.h */
-    bool recycles;
-    lua_Integer tasks_named;       /* so far, as Task-N */
-    lua_Integer loops_made;        /* so far: their keys in L_SHARED_LOOPS */
-    const void *cancelled_error;   /* the metatable of CancelledError */
-    struct l_loop *interrupt_loop; /* where `interrupt` was sent */
-    bool leaving;                  /* the main task wants to go on outside of its loop */
-    bool tracking;                 /* of what scripts make: see inventory.h */
-    lua_Integer listed;            /* so far: the order of what is listed there */
-    int pause;                     /* of the collector, or 0 if it is not ours: see collector.h */
-    bool collected;                /* a cycle has ended since that was set */
+    bool recycles;                          /* coroutines: see recycle.h */
+    lua_Integer tasks_named;                /* so far, as Task-N */
+    lua_Integer loops_made;                 /* so far: their keys in L_SHARED_LOOPS */
+    const void *cancelled_error;            /* the metatable of CancelledError */
+    struct l_loop *interrupt_loop;          /* where `interrupt` was sent */
+    bool leaving;                           /* the main task wants to go on outside of its loop */
+    bool tracking;                          /* of what scripts make: see inventory.h */
+    lua_Integer listed;                     /* so far: the order of what is listed there */
+    int pause;      /* of the collector, or 0 if it is not ours: see collector.h */
+    bool collected; /* a cycle has ended since that was set */
 };
 
 /* The runtime of the running C function. */

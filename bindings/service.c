@@ -106,9 +106,7 @@ static struct l_future *start_handler(lua_State *L, struct l_service *service) {
     if ((service->loop->overrides & L_OVERRIDE_CREATE_TASK) == 0) {
         lua_getiuservalue(L, 1, L_SERVICE_FUNCTION);
         lua_pushvalue(L, 3);
-        struct l_task *task = l_task_new(L, service->rt, 4, 0);
-        l_task_attach(L, task, 2, service->loop);
-        return &task->future;
+        return &l_task_create(L, service->loop, 4, 0)->future;
     }
     lua_getfield(L, 2, "create_task");
     lua_pushvalue(L, 2);
@@ -132,13 +130,13 @@ static int serve(lua_State *L) {
         l_stream_prepare(L, service->rt, sizeof *connection, L_CONNECTION_USERVALUES);
     if (is_idle(service)) {
         lua_pushvalue(L, 1);
-        service->slot = l_anchor(L, 2, service->loop);
+        service->slot = l_anchor(L, -1, 2, service->loop);
         lua_pop(L, 1);
     }
     service->active++;
     connection->service = service;
     arrival->connection = connection;
-    connection->slot = l_anchor(L, 2, service->loop);
+    connection->slot = l_anchor(L, -1, 2, service->loop);
     int fd = arrival->fd;
     arrival->fd = -1;
     lua_getiuservalue(L, 1, L_SERVICE_PLACE);

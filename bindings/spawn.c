@@ -62,7 +62,7 @@ static int task_main(lua_State *L) {
 /* ---- making ---- */
 
 /* What the value at the index, which is no function, is to be: another one in its place,
- * something that is called; or a coroutine, which is pushed if it can be the task's own. */
+ * something that is called; or the task's own coroutine, if it can be that. */
 static lua_State *body_of(lua_State *L, struct l_runtime *rt, int index) {
     lua_Debug info;
     lua_State *coroutine = lua_tothread(L, index);
@@ -83,7 +83,6 @@ static lua_State *body_of(lua_State *L, struct l_runtime *rt, int index) {
                   "coroutine is running");
     luaL_argcheck(L, lua_status(coroutine) == LUA_OK && lua_gettop(coroutine) > 0, index,
                   "coroutine is dead");
-    lua_pushvalue(L, index);
     return coroutine;
 }
 
@@ -107,17 +106,19 @@ static bool is_scripts(lua_State *L, struct l_runtime *rt, lua_Debug *info) {
 }
 
 /* The creator is the script's function nearest to the level, not the library's. */
-static void note_creator(lua_State *L, int index, struct l_task *task, int level) {
+static void note_creator(lua_State *L, int index, struct l_task *task, int caller) {
     lua_Debug info;
-    while (lua_getstack(L, level++, &info)) {
+    bool is_known = caller == L_SCRIPT_CALLER;
+    for (int level = is_known ? 1 : caller; lua_getstack(L, level, &info); level++) {
         lua_getinfo(L, "fl", &info);
-        if (info.currentline >= 0 && is_scripts(L, task->future.rt, &info)) {
+        if (info.currentline >= 0 && (is_known || is_scripts(L, task->future.rt, &info))) {
             unsigned line = (unsigned)info.currentline;
             task->created_line = line & L_TASK_LAST_LINE;
             lua_setiuservalue(L, index, L_FUTURE_VALUE);
             return;
         }
         lua_pop(L, 1);
+        is_known = false;
     }
 }
 
@@ -140,30 +141,48 @@ void l_task_pushcreated(lua_State *L, int index, const struct l_task *task) {
     lua_pushfstring(L, "%s:%d", info.short_src, (int)task->created_line);
 }
 
-enum { FEW_ARGUMENTS = 8 }; /* which the stack of any function has room for */
-
-struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int caller) {
-    luaL_checkany(L, first);
-    luaL_checkstack(L, LUA_MINSTACK, NULL);
-    lua_State *coroutine = NULL;
-    if (lua_type(L, first) != LUA_TFUNCTION) coroutine = body_of(L, rt, first);
-    bool is_own = coroutine != NULL; /* its body is on its stack already */
-    int arguments = lua_gettop(L) - first - is_own;
-    if (!is_own) coroutine = l_recycle_push(L, rt);
+/* A task of the body at `first`, under which it is put; its coroutine, if that is its own. */
+static struct l_task *new_task(lua_State *L, struct l_runtime *rt, int first, int caller) {
+    lua_State *own = lua_type(L, first) == LUA_TFUNCTION ? NULL : body_of(L, rt, first);
     struct l_task *task = l_newobject(L, rt, L_TASK, sizeof *task, L_TASK_USERVALUES);
     task->future.rt = rt;
-    task->exposed = is_own;
+    task->coroutine = own;
+    task->exposed = own != NULL;
     task->unbegun = true;
     handle_queue_init(&task->future.callbacks);
     timer_init(&task->timer, l_task_step);
     task->number = (unsigned)++rt->tasks_named;
     if (caller != L_NO_CREATOR) note_creator(L, lua_gettop(L), task, caller);
     lua_insert(L, first);
-    lua_insert(L, first + 1); /* task, coroutine, body, arguments */
-    if (arguments > FEW_ARGUMENTS && !lua_checkstack(coroutine, arguments + LUA_MINSTACK)) {
+    if (rt->context_set) {
+        l_context_push(L, rt);
+        l_future_setextra(L, first, L_EXTRA_CONTEXT);
+    }
+    return task;
+}
+
+enum { FEW_ARGUMENTS = 8 }; /* which the stack of any function has room for */
+
+/* The task at `first`, whose body and arguments are above, gets a coroutine of its own, if it has
+ * none yet, and holds it. */
+static void hold_coroutine(lua_State *L, struct l_task *task, int first) {
+    int arguments = lua_gettop(L) - first - 1;
+    if (task->coroutine != NULL) {
+        lua_pushvalue(L, first + 1);
+    } else {
+        task->coroutine = lua_newthread(L);
+    }
+    lua_setiuservalue(L, first, L_TASK_COROUTINE);
+    if (arguments > FEW_ARGUMENTS && !lua_checkstack(task->coroutine, arguments + LUA_MINSTACK)) {
         luaL_error(L, "too many arguments");
     }
-    task->coroutine = coroutine;
+}
+
+/* Moves body and arguments into the coroutine, and leaves the task.  Cannot fail. */
+static void load(lua_State *L, struct l_task *task, int first) {
+    lua_State *coroutine = task->coroutine;
+    int arguments = lua_gettop(L) - first - 1;
+    bool is_own = lua_gettop(coroutine) > 0; /* its body is on its stack already */
     *l_task_owner(coroutine) = (uintptr_t)task;
     lua_pushcfunction(coroutine, task_main);
     lua_pushvalue(L, first);
@@ -176,43 +195,66 @@ struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int cal
     } else {
         lua_xmove(L, coroutine, arguments + 1);
     }
-    lua_setiuservalue(L, first, L_TASK_COROUTINE);
-    if (rt->context_set) {
-        l_context_push(L, rt);
-        l_future_setextra(L, first, L_EXTRA_CONTEXT);
-    }
+}
+
+struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int caller) {
+    luaL_checkany(L, first);
+    struct l_task *task = new_task(L, rt, first, caller);
+    hold_coroutine(L, task, first);
+    load(L, task, first);
     return task;
 }
 
-void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_loop *loop) {
-    loop_index = lua_absindex(L, loop_index);
-    task->slot = l_anchor(L, loop_index, loop);
+static void put_on_loop(lua_State *L, struct l_task *task, int index, struct l_loop *loop) {
+    l_loop_push(L, loop);
+    task->slot = l_anchor(L, index, -1, loop);
     task->future.loop = loop;
-    lua_pushvalue(L, loop_index);
-    lua_setiuservalue(L, -2, L_FUTURE_LOOP);
+    lua_setiuservalue(L, index, L_FUTURE_LOOP);
     loop->tasks++;
     loop->loop.metrics.tasks_created++;
-    if (!task->unbegun) return;
-    if ((loop->overrides & (L_OVERRIDE_CALL_SOON | L_OVERRIDE_CALL_PRIORITY)) == 0) {
-        l_task_schedule(L, task);
-        return;
-    }
+}
+
+/* The first step, of a task on a loop that overrides how it is scheduled. */
+static void begin_by_method(lua_State *L, struct l_task *task, int index) {
+    struct l_loop *loop = task->future.loop;
     task->by_method = true;
     lua_pushcfunction(L, l_task_call_method);
-    lua_pushvalue(L, -2);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK) { /* as if there had been no task */
-        loop->tasks--;
-        task->by_method = false;
-        l_unanchor_anywhere(L, loop, task->slot);
-        lua_error(L);
+    lua_pushvalue(L, index);
+    if (lua_pcall(L, 1, 0, 0) == LUA_OK) return;
+    loop->tasks--; /* as if there had been no task */
+    task->by_method = false;
+    l_unanchor_anywhere(L, loop, task->slot);
+    lua_error(L);
+}
+
+static void begin(lua_State *L, struct l_task *task, int index) {
+    if (task->future.loop->overrides & (L_OVERRIDE_CALL_SOON | L_OVERRIDE_CALL_PRIORITY)) {
+        begin_by_method(L, task, index);
+    } else {
+        l_task_schedule(L, task);
     }
 }
 
-struct l_task *l_task_create(lua_State *L, struct l_runtime *rt, int loop_index, int first,
-                             int caller) {
-    struct l_task *task = l_task_new(L, rt, first, caller);
-    struct l_loop *loop = lua_touserdata(L, loop_index);
-    l_task_attach(L, task, loop_index, loop);
+void l_task_attach(lua_State *L, struct l_task *task, struct l_loop *loop) {
+    int index = lua_gettop(L);
+    put_on_loop(L, task, index, loop);
+    if (task->unbegun) begin(L, task, index);
+}
+
+/* Between taking a kept coroutine and the first step nothing may fail, or it would be lost. */
+struct l_task *l_task_create(lua_State *L, struct l_loop *loop, int first, int caller) {
+    if (lua_type(L, first) != LUA_TFUNCTION) luaL_checkany(L, first);
+    struct l_task *task = new_task(L, loop->rt, first, caller);
+    bool recycled = task->coroutine == NULL && lua_gettop(L) - first - 1 <= FEW_ARGUMENTS &&
+                    l_recycle_can(L, loop);
+    if (!recycled) {
+        hold_coroutine(L, task, first);
+        l_recycle_prepare(L, loop);
+    }
+    put_on_loop(L, task, first, loop);
+    if (recycled) l_recycle_take(loop, task);
+    load(L, task, first);
+    begin(L, task, first);
     if (loop->loop.trace.on) {
         trace_add(&loop->loop.trace, loop_now(&loop->loop), "create_task", "name=Task-%u",
                   task->number);

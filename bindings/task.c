@@ -133,7 +133,7 @@ static void finish(struct l_loop *loop, struct l_task *task, bool returned) {
     lua_State *L = loop->L;
     int slot = task->slot;
     *l_task_owner(task->coroutine) = L_OWNER_DONE;
-    if (returned) l_recycle_keep(loop, task);
+    l_recycle_keep(loop, task, returned);
     l_task_leave_line(task); /* it still stands there only if it was broken off */
     if (task->future.functions == 0 && loop->overrides == 0) {
         l_future_settle(L, 0, &task->future, task->outcome);

@@ -27,7 +27,7 @@ struct l_wait {
 /* Like a future's, its small things share a word; what each step needs stands together. */
 struct l_task {
     struct l_future future;
-    lua_State *coroutine;      /* user value L_TASK_COROUTINE keeps it alive */
+    lua_State *coroutine;      /* kept alive by user value L_TASK_COROUTINE or by kept_at */
     lua_State *leaf;           /* where it waits: the innermost coroutine */
     const struct l_wait *wait; /* NULL: ready, running or done */
     void *wait_on;             /* as the kind of wait wants it */
@@ -40,7 +40,7 @@ struct l_task {
     bool yielded : 1;     /* coroutine.yield suspends it, where an error can be raised */
     bool deaf : 1;        /* a foreign yield suspends it, where none can */
     bool by_method : 1;   /* the next step is on its way through the loop's own call_soon */
-    enum l_future_state outcome : 4; /* what the body came to */
+    enum l_future_state outcome : 2; /* what the body came to */
     unsigned created_line : 20;      /* in the function that created it; see L_FUTURE_VALUE */
     unsigned number;                 /* Task-N */
     struct timer timer;              /* its handle is the step, or stands in what the task waits
@@ -48,9 +48,10 @@ struct l_task {
     struct handle place;             /* in line for a lock or the like, until it has run again */
     lua_Number priority;
     int slot;
-    int cancelling; /* cancel() less uncancel() */
+    int cancelling : 22;   /* cancel() less uncancel() */
+    unsigned kept_at : 10; /* the coroutine is one that the loop keeps there; or 0: see recycle.h */
 };
-enum { L_TASK_LAST_LINE = (1 << 20) - 1 };
+enum { L_TASK_LAST_LINE = (1 << 20) - 1, L_TASK_LAST_SLOT = (1 << 10) - 1 };
 
 /* What lh.Sleep makes: a sleep that is still to be awaited. */
 struct l_sleep {
@@ -86,18 +87,19 @@ static inline struct l_task *l_task_here(lua_State *L) {
  * The task is on no loop yet. */
 struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int caller);
 
-/* The same with L_NO_CREATOR, but created where the task at the index `sibling` was; the new
- * one is on top. */
-enum { L_NO_CREATOR = -1 };
+/* In place of the level: that of a caller who is no function of the library for sure, which
+ * saves the look; or nobody yet, for l_task_copy_creator. */
+enum { L_NO_CREATOR = -1, L_SCRIPT_CALLER = -2 };
+
+/* Says that the task on top was created where the one at the index `sibling` was. */
 void l_task_copy_creator(lua_State *L, struct l_task *task, int sibling);
 
 /* l_task_new and l_task_attach in one, as loop.create_task does it. */
-struct l_task *l_task_create(lua_State *L, struct l_runtime *rt, int loop_index, int first,
-                             int caller);
+struct l_task *l_task_create(lua_State *L, struct l_loop *loop, int first, int caller);
 
-/* Puts the task on top on the open loop at the index.  A new one begins in the next
+/* Puts the task on top on the loop, which is open.  A new one begins in the next
  * turn; the main task, which runs already, is from now on woken by that loop. */
-void l_task_attach(lua_State *L, struct l_task *task, int loop_index, struct l_loop *loop);
+void l_task_attach(lua_State *L, struct l_task *task, struct l_loop *loop);
 
 /* The body has failed with the error on top; the task is at index 1.  Keeps the error and
  * its story: the traceback, who awaited it, where it was created. */

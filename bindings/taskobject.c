@@ -2,6 +2,7 @@
 #include "bindings/error.h"
 #include "bindings/handle.h"
 #include "bindings/open.h"
+#include "bindings/recycle.h"
 #include "bindings/waitq.h"
 
 #include <string.h>
@@ -46,7 +47,8 @@ static int task_uncancel(lua_State *L) {
 
 static int task_get_coro(lua_State *L) {
     struct l_task *task = check_task(L);
-    if (lua_getiuservalue(L, 1, L_TASK_COROUTINE) == LUA_TNIL) { /* it is another task's now */
+    l_recycle_pushown(L, 1, task);
+    if (lua_isnil(L, -1)) { /* it is another task's now */
         lua_pop(L, 1);
         lua_newthread(L); /* dead, too */
         lua_pushvalue(L, -1);
@@ -225,6 +227,7 @@ static int detach(lua_State *L) {
     struct l_task *task = check_task(L);
     struct l_loop *loop = task->future.loop;
     if (task->future.state != L_PENDING || loop == NULL || loop->closed) return 0;
+    l_recycle_leave(L, 1, task);
     l_task_detach(task);
     loop->tasks--;
     l_unanchor_anywhere(L, loop, task->slot);

@@ -99,7 +99,7 @@ static void arm(lua_State *L, int index, int loop_index, struct l_loop *loop, in
         return;
     }
     lua_pushvalue(L, index);
-    timeout->slot = l_anchor(L, loop_index, loop);
+    timeout->slot = l_anchor(L, -1, loop_index, loop);
     lua_pop(L, 1);
     timeout->loop = loop;
     if (when_ns <= now_ns) {

@@ -46,13 +46,14 @@ bool l_task_awaits_future(const struct l_task *task) {
 }
 
 int l_task_await_done(lua_State *L, int status, lua_KContext context) {
-    struct l_future *future = lua_touserdata(L, 1);
-    struct l_runtime *rt = future->rt;
-    (void)status, (void)context;
-    if (future->state == L_CANCELLED) {
-        rt->current->throwing = false;
-    } else {
-        l_task_resumed(L, rt);
+    struct l_future *future = context != 0
+                                  ? (void *)context
+                                  : lua_touserdata(L, 1); /* NOLINT(performance-no-int-to-ptr) */
+    struct l_task *task = future->rt->current;
+    (void)status;
+    if (task->throwing) {
+        if (future->state != L_CANCELLED) l_task_resumed(L, future->rt);
+        task->throwing = false;
     }
     return l_future_results(L, 1, future);
 }
@@ -74,7 +75,7 @@ int l_task_await_future(lua_State *L, struct l_runtime *rt, int index, struct l_
     }
     if (lua_gettop(L) > 1) lua_settop(L, 1);
     l_task_start_await(task, future);
-    return l_task_wait(L, task, task->wait, future, l_task_await_done);
+    return l_task_wait_k(L, task, task->wait, future, (lua_KContext)future, l_task_await_done);
 }
 
 bool l_task_cancel(lua_State *L, struct l_task *task) {
@@ -193,10 +194,9 @@ static int sleep_tostring(lua_State *L) {
 
 /* A future, a task, a Sleep, a function (run in place) or a value with __await. */
 static int l_await(lua_State *L) {
-    struct l_runtime *rt = l_runtime(L);
-    luaL_checkany(L, 1);
     struct l_future *future = l_future_test(L, 1);
-    if (future != NULL) return l_task_await_future(L, rt, 1, future);
+    if (future != NULL) return l_task_await_future(L, future->rt, 1, future);
+    luaL_checkany(L, 1);
     const struct l_sleep *sleep = l_test(L, 1, L_SLEEP);
     if (sleep != NULL) {
         lua_pushnumber(L, l_seconds(sleep->delay_ns));

@@ -81,7 +81,7 @@ static int add_watch(lua_State *L, enum poll_direction direction, const char *ev
     watch->loop = loop;
     watch->arguments = arguments;
     watch_init(&watch->watch, watch_run);
-    watch->slot = l_anchor(L, 1, loop);
+    watch->slot = l_anchor(L, -1, 1, loop);
     struct l_watch *old = find_watch(loop, fd, direction);
     if (old != NULL) drop_watch(L, loop, old);
     int result = poller_start(&loop->loop.poller, &watch->watch, fd, direction);

@@ -113,4 +113,74 @@ describe("the coroutine of a task that is done", function()
     collectgarbage "restart"
     assert.is_true(grown < 100, "100 tasks took " .. grown .. " KiB")
   end))
+
+  it("is the task's while that can be seen, wherever the task ends", in_task(function()
+    local function body() lh.sleep(0) end
+    lh.await(lh.create_task(body)) -- there is one to be used again
+    local failed = lh.create_task(function()
+      lh.sleep(0)
+      error("no", 0)
+    end)
+    local shown = lh.create_task(body)
+    local coro = shown:get_coro()
+    local cancelled = lh.create_task(body)
+    cancelled:cancel()
+    lh.wait { failed, shown, cancelled }
+    assert.equal("no", failed:exception())
+    assert.equal(coro, shown:get_coro())
+    assert.equal("dead", coroutine.status(failed:get_coro()))
+    assert.equal(failed:get_coro(), failed:get_coro())
+    assert.equal("suspended", coroutine.status(cancelled:get_coro())) -- it never began
+    for _ = 1, 600 do lh.await(lh.create_task(body)) end
+    assert.equal(coro, shown:get_coro())
+    local seen = setmetatable({ [coro] = true }, { __mode = "k" })
+    coro, shown = nil, nil -- luacheck: ignore
+    collectgarbage()
+    assert.is_nil(next(seen))
+  end))
+
+  -- Uses coroutines again, leaves tasks that wait, and says which coroutines those have.
+  local function leave(loop, count)
+    local tasks = {}
+    loop:run_until_complete(function()
+      for _ = 1, 2 do
+        for i = 1, count do tasks[i] = loop:create_task(lh.sleep, 0) end
+        lh.gather(table.unpack(tasks))
+      end
+      for i = 1, count do
+        tasks[i] = loop:create_task(function(held) lh.sleep(1000, held) end, {})
+      end
+      lh.sleep(0)
+    end)
+    return tasks
+  end
+
+  it("is still there for the tasks that a closed loop has left", function()
+    local loop = lh.new_event_loop()
+    local tasks = leave(loop, 20)
+    loop:close()
+    loop = nil -- luacheck: ignore
+    collectgarbage()
+    for i, task in ipairs(tasks) do
+      task:cancel()
+      assert.equal("suspended", coroutine.status(task:get_coro()))
+      assert.equal(task:get_coro(), tasks[i]:get_coro())
+    end
+  end)
+
+  it("goes with its loop, and with the task that waits in it", function()
+    for _, ending in ipairs { "dropped", "closed" } do
+      local seen = setmetatable({}, { __mode = "k" })
+      local loop = lh.new_event_loop()
+      for _, task in ipairs(leave(loop, 20)) do seen[task] = true end
+      if ending == "closed" then
+        loop:close()
+      else
+        loop = nil -- luacheck: ignore
+      end
+      for _ = 1, 3 do collectgarbage() end
+      assert.is_nil(next(seen), ending)
+      if loop ~= nil then assert.is_true(loop:is_closed()) end
+    end
+  end)
 end)
