@@ -45,7 +45,7 @@ static struct l_task *join_line(lua_State *L, struct l_file *file) {
 /* What an operation that did not come to its end had taken is there again; the next one finds
  * out anew where the end is, but for what the thread may be finding out now. */
 static void start_anew(struct l_file *file) {
-    file->start -= file->taken;
+    file->buffer.start -= file->taken;
     file->taken = file->scanned = 0;
     if (!l_job_under_way(&file->job)) file->eof = false;
 }

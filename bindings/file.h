@@ -11,6 +11,7 @@
 #ifndef LOOPHOST_L_FILE_H
 #define LOOPHOST_L_FILE_H
 
+#include "bindings/buffer.h"
 #include "bindings/job.h"
 
 /* How much is read ahead at first, and once it is seen that the file is read on and on. */
@@ -38,17 +39,16 @@ struct l_file {
     bool writing;       /* the buffer's bytes are to be written */
     bool eof;           /* the last read of this operation got nothing */
     bool closing, closer_waits;
-    int64_t offset;              /* of what the next job reads or writes */
-    char *buffer;                /* user value L_FILE_BUFFER */
-    size_t start, end, capacity; /* the bytes in it */
-    size_t taken;                /* before those, by this operation: given back if it fails */
-    size_t scanned;              /* of those that are there, without an end of line */
-    size_t ahead;                /* how much to read ahead next */
-    int64_t size;                /* when it was opened: a hint */
-    int lost_error;              /* of a write for which nobody waited any more */
-    struct handle_queue line;    /* tasks, by their places; the first one's turn it is */
-    enum l_file_order order;     /* what the job is to do */
-    const char *text;            /* path, or what is to be written: L_FILE_TEXT */
+    int64_t offset;           /* of what the next job reads or writes */
+    struct l_buffer buffer;   /* user value L_FILE_BUFFER */
+    size_t taken;             /* before those, by this operation: given back if it fails */
+    size_t scanned;           /* of those that are there, without an end of line */
+    size_t ahead;             /* how much to read ahead next */
+    int64_t size;             /* when it was opened: a hint */
+    int lost_error;           /* of a write for which nobody waited any more */
+    struct handle_queue line; /* tasks, by their places; the first one's turn it is */
+    enum l_file_order order;  /* what the job is to do */
+    const char *text;         /* path, or what is to be written: L_FILE_TEXT */
     size_t length;
     int flags;
     int64_t number; /* the size */

@@ -13,53 +13,31 @@
 
 enum taken { TAKEN, NOTHING, NEEDS_MORE };
 
-/* ---- the buffer ---- */
-
-/* Makes room for `more` bytes behind those that are there, or were taken; the file is at
- * index 1. */
-static void reserve(lua_State *L, struct l_file *file, size_t more) {
-    size_t first = file->start - file->taken, length = file->end - first;
-    if (file->capacity - file->end >= more) return;
-    if (file->capacity - length >= more) {
-        memmove(file->buffer, file->buffer + first, length);
-    } else {
-        size_t capacity = length + more > file->capacity * 2 ? length + more : file->capacity * 2;
-        char *buffer = lua_newuserdatauv(L, capacity, 0);
-        if (length > 0) memcpy(buffer, file->buffer + first, length);
-        lua_setiuservalue(L, 1, L_FILE_BUFFER);
-        file->buffer = buffer;
-        file->capacity = capacity;
-    }
-    file->start = file->taken;
-    file->end = length;
-}
-
 /* A buffer that grew for one large read is not kept. */
 static void shrink(lua_State *L, struct l_file *file) {
-    if (file->start < file->end || file->capacity <= (size_t)2 * L_FILE_CHUNK) return;
-    lua_pushnil(L);
-    lua_setiuservalue(L, 1, L_FILE_BUFFER);
-    file->buffer = NULL;
-    file->start = file->end = file->capacity = 0;
+    if (l_buffer_length(&file->buffer) > 0) return;
+    if (file->buffer.capacity > (size_t)2 * L_FILE_CHUNK) {
+        l_buffer_release(L, &file->buffer, L_FILE_BUFFER);
+    }
 }
 
 /* ---- formats ---- */
 
 static void consume(struct l_file *file, size_t length) {
-    file->start += length;
+    file->buffer.start += length;
     file->taken += length;
     file->scanned = 0;
 }
 
 static enum taken take(lua_State *L, struct l_file *file, size_t length, size_t consumed) {
-    lua_pushlstring(L, file->buffer + file->start, length);
+    lua_pushlstring(L, file->buffer.bytes + file->buffer.start, length);
     consume(file, consumed);
     return TAKEN;
 }
 
 static enum taken take_line(lua_State *L, struct l_file *file, bool keeps_end) {
-    size_t length = file->end - file->start;
-    const char *data = file->buffer + file->start;
+    size_t length = l_buffer_length(&file->buffer);
+    const char *data = file->buffer.bytes + file->buffer.start;
     const char *found =
         length > file->scanned ? memchr(data + file->scanned, '\n', length - file->scanned) : NULL;
     if (found != NULL) {
@@ -72,7 +50,7 @@ static enum taken take_line(lua_State *L, struct l_file *file, bool keeps_end) {
 }
 
 static enum taken take_bytes(lua_State *L, struct l_file *file, size_t wanted) {
-    size_t length = file->end - file->start;
+    size_t length = l_buffer_length(&file->buffer);
     if (length == 0 && file->eof) return NOTHING;
     if (wanted == 0 && length > 0) return take(L, file, 0, 0);
     if (wanted > 0 && length >= wanted) return take(L, file, wanted, wanted);
@@ -80,7 +58,7 @@ static enum taken take_bytes(lua_State *L, struct l_file *file, size_t wanted) {
 }
 
 static enum taken take_all(lua_State *L, struct l_file *file) {
-    size_t length = file->end - file->start;
+    size_t length = l_buffer_length(&file->buffer);
     return file->eof ? take(L, file, length, length) : NEEDS_MORE;
 }
 
@@ -122,13 +100,13 @@ static int add_digits(struct numeral *numeral, bool hexadecimal) {
 }
 
 static enum taken take_number(lua_State *L, struct l_file *file) {
-    size_t start = file->start;
-    while (start < file->end && isspace((unsigned char)file->buffer[start])) start++;
-    consume(file, start - file->start);
-    size_t length = file->end - start;
+    size_t start = file->buffer.start;
+    while (start < file->buffer.end && isspace((unsigned char)file->buffer.bytes[start])) start++;
+    consume(file, start - file->buffer.start);
+    size_t length = file->buffer.end - start;
     if (length <= NUMBER_SIZE && !file->eof) return NEEDS_MORE;
     if (length > NUMBER_SIZE + 1) length = NUMBER_SIZE + 1;
-    const char *data = file->buffer + file->start;
+    const char *data = file->buffer.bytes + file->buffer.start;
     struct numeral numeral = {.at = data, .end = data + length};
     int digits = 0;
     bool hexadecimal = false;
@@ -170,13 +148,13 @@ static enum taken satisfy(lua_State *L, struct l_file *file, int format) {
 /* How many bytes to read next.  What a script wants is not believed at once, for the number
  * may be anything: at most as much as is there already. */
 static size_t read_size(lua_State *L, struct l_file *file, int format) {
-    size_t have = file->end - file->start;
+    size_t have = l_buffer_length(&file->buffer);
     if (lua_type(L, format) == LUA_TNUMBER) {
         size_t missing = (size_t)lua_tointeger(L, format) - have;
         if (missing > L_FILE_CHUNK) return missing < have ? missing : have + L_FILE_CHUNK;
     } else if (lua_tostring(L, format)[lua_tostring(L, format)[0] == '*'] == 'a') {
         if (file->size > file->offset) return (size_t)(file->size - file->offset) + 1;
-        if (file->capacity > file->end) return 1; /* it should be the end */
+        if (file->buffer.capacity > file->buffer.end) return 1; /* it should be the end */
     }
     size_t ahead = file->ahead < L_FILE_FIRST ? L_FILE_FIRST : file->ahead;
     file->ahead = ahead < L_FILE_CHUNK ? ahead * 2 : L_FILE_CHUNK;
@@ -204,7 +182,10 @@ static int take_more(lua_State *L) {
     lua_pop(L, 1);
     for (int done = lua_gettop(L) - 1 - formats; done < formats && taken == TAKEN; done++) {
         taken = satisfy(L, file, 2 + done);
-        if (taken == NEEDS_MORE) reserve(L, file, read_size(L, file, 2 + done));
+        if (taken == NEEDS_MORE) {
+            size_t size = read_size(L, file, 2 + done);
+            l_buffer_reserve(L, &file->buffer, L_FILE_BUFFER, file->taken, size);
+        }
         if (taken == NOTHING) lua_pushnil(L);
     }
     lua_pushinteger(L, taken);

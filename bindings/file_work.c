@@ -64,8 +64,9 @@ static void open_it(struct l_file *file) {
 }
 
 static void read_it(struct l_file *file) {
-    char *target = file->buffer + file->end;
-    size_t size = file->capacity - file->end;
+    struct l_buffer *buffer = &file->buffer;
+    char *target = buffer->bytes + buffer->end;
+    size_t size = buffer->capacity - buffer->end;
     ssize_t got;
     if (file->awaits_writer) {
         file->error = wait_ready(file, POLLIN);
@@ -78,7 +79,7 @@ static void read_it(struct l_file *file) {
     } while (got < 0 && again(file, POLLIN));
     if (got < 0) return;
     file->error = 0;
-    file->end += (size_t)got;
+    buffer->end += (size_t)got;
     file->offset += got;
     file->eof = got == 0;
 }
@@ -103,8 +104,8 @@ static void write_all(struct l_file *file, const char *text, size_t length) {
 /* Bytes that cannot be written are dropped: the failure says so. */
 static void write_it(struct l_file *file) {
     if (file->writing) {
-        write_all(file, file->buffer + file->start, file->end - file->start);
-        file->start = file->end = 0;
+        write_all(file, file->buffer.bytes + file->buffer.start, l_buffer_length(&file->buffer));
+        file->buffer.start = file->buffer.end = 0;
         file->writing = false;
     }
     if (file->text != NULL) write_all(file, file->text, file->length);

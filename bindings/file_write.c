@@ -27,8 +27,8 @@ static bool has_lost(lua_State *L, struct l_file *file, int *results) {
 /* What was read ahead does not count: the position is where the script has read to. */
 static void forget_read(struct l_file *file) {
     if (file->writing || !file->seekable) return;
-    file->offset -= (int64_t)(file->end - file->start);
-    file->start = file->end = 0;
+    file->offset -= (int64_t)l_buffer_length(&file->buffer);
+    file->buffer.start = file->buffer.end = 0;
 }
 
 static int done(lua_State *L, struct l_file *file) {
@@ -42,10 +42,8 @@ static int done(lua_State *L, struct l_file *file) {
 /* ---- write ---- */
 
 static void make_buffer(lua_State *L, struct l_file *file) {
-    if (file->capacity > 0) return;
-    file->buffer = lua_newuserdatauv(L, L_FILE_CHUNK, 0);
-    file->capacity = L_FILE_CHUNK;
-    lua_setiuservalue(L, 1, L_FILE_BUFFER);
+    if (file->buffer.capacity > 0) return;
+    l_buffer_reserve(L, &file->buffer, L_FILE_BUFFER, 0, L_FILE_CHUNK);
 }
 
 static size_t total_length(lua_State *L) {
@@ -59,12 +57,12 @@ static bool put(lua_State *L, struct l_file *file) {
     size_t total = total_length(L);
     if (total == 0) return true;
     make_buffer(L, file);
-    if (file->capacity - file->end < total) return false;
+    if (file->buffer.capacity - file->buffer.end < total) return false;
     for (int i = 2, top = lua_gettop(L); i <= top; i++) {
         size_t length;
         const char *text = lua_tolstring(L, i, &length);
-        memcpy(file->buffer + file->end, text, length);
-        file->end += length;
+        memcpy(file->buffer.bytes + file->buffer.end, text, length);
+        file->buffer.end += length;
     }
     file->writing = true;
     return true;
@@ -183,13 +181,13 @@ static int seek_step(lua_State *L, int status, lua_KContext sized) {
     }
     if (!file->seekable) return l_file_fail(L, file, ESPIPE);
     if (whence == FROM_END && !sized) return l_file_order(L, file, L_FILE_SIZE, 1, seek_step);
-    if (whence == FROM_HERE) base = file->offset - (int64_t)(file->end - file->start);
+    if (whence == FROM_HERE) base = file->offset - (int64_t)l_buffer_length(&file->buffer);
     if (whence == FROM_END) base = file->number;
     if (__builtin_add_overflow(base, lua_tointeger(L, 3), &target) || target < 0) {
         return l_file_fail(L, file, EINVAL);
     }
     if (whence != FROM_HERE || target != base) {
-        file->start = file->end = file->ahead = 0;
+        file->buffer.start = file->buffer.end = file->ahead = 0;
         file->offset = target;
     }
     l_file_leave(L, file);

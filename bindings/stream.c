@@ -151,10 +151,7 @@ void l_stream_close(lua_State *L, struct l_stream *stream) {
 static int stream_close(lua_State *L) {
     struct l_stream *stream = l_stream_check(L, 1);
     l_stream_close(L, stream);
-    lua_pushnil(L); /* nobody can have what was not read */
-    lua_setiuservalue(L, 1, L_STREAM_BUFFER);
-    stream->buffer = NULL;
-    stream->start = stream->end = stream->capacity = 0;
+    l_buffer_release(L, &stream->buffer, L_STREAM_BUFFER); /* nobody can have it any more */
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #ifndef LOOPHOST_L_STREAM_H
 #define LOOPHOST_L_STREAM_H
 
+#include "bindings/buffer.h"
 #include "bindings/task.h"
 
 #include <sys/uio.h>
@@ -60,8 +61,7 @@ struct l_stream {
     struct l_task *writing;           /* the task that waits to write */
     struct l_task *turn;              /* the task in the middle of a write, or NULL */
     struct handle_queue turns;        /* tasks that wait for another's write to end */
-    char *buffer;                     /* inside the userdata that is user value L_STREAM_BUFFER */
-    size_t start, end, capacity;      /* of the bytes in it that nobody has read */
+    struct l_buffer buffer;           /* what nobody has read: user value L_STREAM_BUFFER */
     struct l_closing *closing;        /* it is closed, and that is not over */
     int close_error;                  /* what that came to */
     size_t limit;                     /* the longest line, or what readuntil looks through */

@@ -21,31 +21,9 @@ char *l_stream_scratch(lua_State *L, struct l_runtime *rt) {
     return rt->scratch;
 }
 
-/* Makes room for `more` bytes behind those that are there; the stream is at index 1. */
-static void reserve(lua_State *L, struct l_stream *stream, size_t more) {
-    size_t length = stream->end - stream->start;
-    if (stream->capacity - stream->end >= more) return;
-    if (stream->capacity >= length + more && stream->start >= length) {
-        memcpy(stream->buffer, stream->buffer + stream->start, length);
-    } else {
-        size_t capacity =
-            stream->capacity * 2 > length + more ? stream->capacity * 2 : length + more;
-        char *buffer = lua_newuserdatauv(L, capacity, 0);
-        if (length > 0) memcpy(buffer, stream->buffer + stream->start, length);
-        lua_setiuservalue(L, 1, L_STREAM_BUFFER);
-        stream->buffer = buffer;
-        stream->capacity = capacity;
-    }
-    stream->start = 0;
-    stream->end = length;
-}
-
 static void release_if_empty(lua_State *L, struct l_stream *stream) {
-    if (stream->start < stream->end || stream->capacity == 0) return;
-    lua_pushnil(L);
-    lua_setiuservalue(L, 1, L_STREAM_BUFFER);
-    stream->buffer = NULL;
-    stream->start = stream->end = stream->capacity = 0;
+    if (l_buffer_length(&stream->buffer) > 0 || stream->buffer.capacity == 0) return;
+    l_buffer_release(L, &stream->buffer, L_STREAM_BUFFER);
 }
 
 /* ---- reading ---- */
@@ -142,7 +120,7 @@ static int satisfy(lua_State *L, const struct l_stream *stream, struct view *vie
 
 /* How much to ask the kernel for. */
 static size_t chunk_size(const struct l_stream *stream, struct request request) {
-    size_t have = stream->end - stream->start;
+    size_t have = l_buffer_length(&stream->buffer);
     if (request.mode == READ_EXACTLY && have > L_STREAM_CHUNK) {
         size_t missing = request.wanted - have;
         return missing < have ? missing : have; /* not all at once: the peer may have lied */
@@ -155,29 +133,29 @@ static size_t chunk_size(const struct l_stream *stream, struct request request) 
  * -errno. */
 static int read_more(lua_State *L, struct l_stream *stream, struct request request) {
     size_t size = chunk_size(stream, request);
-    bool direct = stream->start == stream->end && size <= L_STREAM_CHUNK;
+    bool direct = l_buffer_length(&stream->buffer) == 0 && size <= L_STREAM_CHUNK;
     char *target;
     if (direct) {
         target = l_stream_scratch(L, stream->rt);
         if (request.mode == READ_SOME && request.wanted < size) size = request.wanted;
     } else {
-        reserve(L, stream, size);
-        target = stream->buffer + stream->end;
+        l_buffer_reserve(L, &stream->buffer, L_STREAM_BUFFER, 0, size);
+        target = stream->buffer.bytes + stream->buffer.end;
     }
     ssize_t got = stream->channel->read(stream, target, size);
     if (got < 0) return (int)got;
     if (got == 0) stream->eof = true;
     if (!direct) {
-        stream->end += (size_t)got;
+        stream->buffer.end += (size_t)got;
         return 0;
     }
     struct view view = {target, (size_t)got, 0};
     int results = satisfy(L, stream, &view, request);
     size_t rest = view.length - view.consumed;
     if (rest > 0) {
-        reserve(L, stream, rest);
-        memcpy(stream->buffer, target + view.consumed, rest);
-        stream->end = rest;
+        l_buffer_reserve(L, &stream->buffer, L_STREAM_BUFFER, 0, rest);
+        memcpy(stream->buffer.bytes, target + view.consumed, rest);
+        stream->buffer.end = rest;
     }
     return results;
 }
@@ -201,10 +179,11 @@ static int read_next_turn(lua_State *L, struct l_stream *stream, struct request 
 
 static int read_step(lua_State *L, struct l_stream *stream, struct request request) {
     for (;;) {
-        struct view view = {stream->buffer + stream->start, stream->end - stream->start, 0};
+        struct view view = {stream->buffer.bytes + stream->buffer.start,
+                            l_buffer_length(&stream->buffer), 0};
         if (view.length > 0 || stream->eof) {
             int results = satisfy(L, stream, &view, request);
-            stream->start += view.consumed;
+            stream->buffer.start += view.consumed;
             release_if_empty(L, stream);
             if (results > 0) return results;
         }

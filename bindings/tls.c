@@ -127,7 +127,7 @@ static int tls_attach(lua_State *L) {
     const char *alpn = luaL_optlstring(L, 5, NULL, &alpn_length);
     const struct openssl *ssl = openssl_get();
     if (stream->channel != &l_descriptor_channel) luaL_argerror(L, 1, "the stream has TLS already");
-    if (stream->start < stream->end) {
+    if (l_buffer_length(&stream->buffer) > 0) {
         luaL_argerror(L, 1, "the stream has unread bytes, which came without encryption");
     }
     if (stream->busy_reading || stream->turn != NULL) {
