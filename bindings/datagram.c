@@ -135,11 +135,7 @@ static void probe_writable(struct handle *handle) {
 
 static struct l_task *endpoint_may_wait(lua_State *L, const struct l_datagram *self,
                                         const char *what) {
-    struct l_task *task = l_task_may_wait(L, self->rt, what, self->loop);
-    if (task->future.loop != self->loop) {
-        luaL_error(L, "%s: the endpoint belongs to a different loop", what);
-    }
-    return task;
+    return l_task_may_wait_for(L, self->rt, what, "endpoint", self->loop);
 }
 
 /* The socket has nothing for the task, which was the first: it stays that. */

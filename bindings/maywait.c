@@ -88,6 +88,18 @@ struct l_task *l_task_check_may_wait(lua_State *L, struct l_runtime *rt, const c
     return task;
 }
 
+int l_task_wrong_loop(lua_State *L, const char *what, const char *object) {
+    refuse(L, "%s: the %s belongs to a different loop", what, object);
+    return 0;
+}
+
+struct l_task *l_task_may_wait_for(lua_State *L, struct l_runtime *rt, const char *what,
+                                   const char *object, struct l_loop *loop) {
+    struct l_task *task = l_task_may_wait(L, rt, what, loop);
+    if (task->future.loop != loop) l_task_wrong_loop(L, what, object);
+    return task;
+}
+
 struct l_loop *l_task_push_loop(lua_State *L, struct l_runtime *rt, const char *what) {
     if (rt->current != NULL) l_task_may_wait(L, rt, what, NULL);
     if (rt->running == NULL && rt->current == NULL) {

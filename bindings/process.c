@@ -412,10 +412,7 @@ static int process_wait(lua_State *L) {
         lua_pushinteger(L, process->returncode);
         return 1;
     }
-    struct l_task *task = l_task_may_wait(L, process->rt, "wait", process->loop);
-    if (task->future.loop != process->loop) {
-        return luaL_error(L, "wait: the process belongs to a different loop");
-    }
+    struct l_task *task = l_task_may_wait_for(L, process->rt, "wait", "process", process->loop);
     process->loop->loop.outstanding++;
     handle_push(&process->waiting, &task->timer.handle);
     return l_task_wait(L, task, &end_wait, process, wait_done);

@@ -81,7 +81,7 @@ struct l_task *l_stream_may_wait(lua_State *L, struct l_stream *stream, const ch
     struct l_task *task =
         l_task_may_wait(L, stream->rt, what, stream->follows ? NULL : stream->loop);
     if (task->future.loop != stream->loop && !follow(L, stream, task->future.loop)) {
-        luaL_error(L, "%s: the stream belongs to a different loop", what);
+        l_task_wrong_loop(L, what, "stream");
     }
     return task;
 }
@@ -226,10 +226,7 @@ static int closed_at_last(lua_State *L, int status, lua_KContext context) {
 static int stream_wait_closed(lua_State *L) {
     struct l_stream *stream = l_stream_check(L, 1);
     if (stream->closing == NULL) return push_closed(L, stream);
-    struct l_task *task = l_task_may_wait(L, stream->rt, "wait_closed", stream->loop);
-    if (task->future.loop != stream->loop) {
-        return luaL_error(L, "wait_closed: the stream belongs to a different loop");
-    }
+    struct l_task *task = l_task_may_wait_for(L, stream->rt, "wait_closed", "stream", stream->loop);
     lua_settop(L, 1);
     handle_push(&stream->closing->waiters, &task->timer.handle);
     stream->loop->loop.outstanding++;

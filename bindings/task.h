@@ -123,6 +123,12 @@ static inline struct l_task *l_task_may_wait(lua_State *L, struct l_runtime *rt,
     return l_task_check_may_wait(L, rt, what, loop);
 }
 
+/* The same for a wait that only tasks of the loop can have, as the `object` ("stream") belongs
+ * to that; else it raises the second. */
+struct l_task *l_task_may_wait_for(lua_State *L, struct l_runtime *rt, const char *what,
+                                   const char *object, struct l_loop *loop);
+int l_task_wrong_loop(lua_State *L, const char *what, const char *object);
+
 /* Pushes the loop to which a stream or the like belongs that is opened here: the one that
  * runs.  Raises where none does, and where a task runs that may not wait. */
 struct l_loop *l_task_push_loop(lua_State *L, struct l_runtime *rt, const char *what);
