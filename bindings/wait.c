@@ -46,9 +46,8 @@ bool l_task_awaits_future(const struct l_task *task) {
 }
 
 int l_task_await_done(lua_State *L, int status, lua_KContext context) {
-    struct l_future *future = context != 0
-                                  ? (void *)context
-                                  : lua_touserdata(L, 1); /* NOLINT(performance-no-int-to-ptr) */
+    struct l_future *future = (void *)context; /* NOLINT(performance-no-int-to-ptr) */
+    if (future == NULL) future = lua_touserdata(L, 1);
     struct l_task *task = future->rt->current;
     (void)status;
     if (task->throwing) {
