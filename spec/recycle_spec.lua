@@ -131,12 +131,21 @@ describe("the coroutine of a task that is done", function()
     assert.equal("dead", coroutine.status(failed:get_coro()))
     assert.equal(failed:get_coro(), failed:get_coro())
     assert.equal("suspended", coroutine.status(cancelled:get_coro())) -- it never began
-    local seen = setmetatable({ [failed:get_coro()] = true }, { __mode = "k" })
-    failed = nil -- luacheck: ignore
-    collectgarbage()
-    assert.is_nil(next(seen))
     for _ = 1, 600 do lh.await(lh.create_task(body)) end
     assert.equal(coro, shown:get_coro())
+  end))
+
+  it("is not kept when it was given away and nobody has it any more", in_task(function()
+    local seen = setmetatable({}, { __mode = "k" })
+    local function spawn()
+      local task = lh.create_task(lh.sleep, 0)
+      seen[task:get_coro()] = true
+      return task
+    end
+    lh.await(lh.create_task(lh.sleep, 0)) -- there is one to be used again
+    lh.await(spawn())
+    collectgarbage()
+    assert.is_nil(next(seen))
   end))
 
   -- Uses coroutines again, leaves tasks that wait, and says which coroutines those have.
