@@ -30,11 +30,13 @@ int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop) {
         anchor_in_frame(L, index, loop, frame, slot);
         return slot;
     }
+    int top = lua_gettop(L);
     index = lua_absindex(L, index);
-    lua_getiuservalue(L, loop_index, L_LOOP_ANCHORS);
+    if (loop_index == 0) l_loop_push(L, loop);
+    lua_getiuservalue(L, loop_index != 0 ? loop_index : -1, L_LOOP_ANCHORS);
     lua_pushvalue(L, index);
     lua_rawseti(L, -2, slot); /* may raise */
-    lua_pop(L, 1);
+    lua_settop(L, top);
     if (reused) {
         loop->free_count--;
     } else {

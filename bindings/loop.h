@@ -85,8 +85,8 @@ static inline lua_State *l_loop_frame(const struct l_loop *loop, const lua_State
     return rt->current != NULL && rt->running == loop && loop->L != L ? loop->L : NULL;
 }
 
-/* Keeps the object at the index alive while the loop can reach it, in a slot.  May raise out
- * of memory, having done nothing. */
+/* Keeps the object at the index alive while the loop can reach it, in a slot; the loop's own
+ * index may be 0 if it is not on the stack.  May raise out of memory, having done nothing. */
 int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop);
 
 /* In the loop's own frame: pushes the object in the slot; frees the slot.  Neither

@@ -90,17 +90,9 @@ static void arm_by_method(lua_State *L, int index, int loop_index) {
     timeout->has_handle = true;
 }
 
-/* The timeout at the index, whose `when` is set, has the loop at the other index end it. */
-static void arm(lua_State *L, int index, int loop_index, struct l_loop *loop, int64_t when_ns,
-                int64_t now_ns) {
-    struct l_timeout *timeout = lua_touserdata(L, index);
-    if (loop->overrides & BY_METHOD || loop->loop.trace.on) {
-        arm_by_method(L, index, loop_index);
-        return;
-    }
-    lua_pushvalue(L, index);
-    timeout->slot = l_anchor(L, -1, loop_index, loop);
-    lua_pop(L, 1);
+static void arm(lua_State *L, int index, struct l_timeout *timeout, struct l_loop *loop,
+                int64_t when_ns, int64_t now_ns) {
+    timeout->slot = l_anchor(L, index, 0, loop);
     timeout->loop = loop;
     if (when_ns <= now_ns) {
         loop_call_soon(&loop->loop, &timeout->timer.handle);
@@ -142,23 +134,42 @@ static bool check_seconds(lua_State *L, int arg) {
     return true;
 }
 
-/* Sets the deadline of the timeout at the index: a moment, or a delay from now on. */
-static void set_deadline(lua_State *L, int index, lua_Number seconds, bool is_delay) {
-    struct l_timeout *timeout = lua_touserdata(L, index);
+/* Sets the deadline of the timeout at the index, a moment or a delay from now on, on the current
+ * loop if that times by methods of its own, or does not run yet. */
+static void set_deadline_carefully(lua_State *L, int index, struct l_timeout *timeout,
+                                   lua_Number seconds, bool is_delay) {
     int loop_index = l_loop_push_current(L, timeout->task->future.rt);
     struct l_loop *loop = l_loop_check_open(L, loop_index);
     int64_t now_ns = 0, when_ns = to_ns(seconds);
+    lua_Number now;
     if (loop->overrides & L_OVERRIDE_TIME) {
         call_loop(L, loop_index, "time", 0);
-        timeout->when = is_delay ? lua_tonumber(L, -1) + seconds : seconds;
+        now = lua_tonumber(L, -1);
         lua_pop(L, 1);
     } else {
         now_ns = loop_now(&loop->loop);
-        if (is_delay) when_ns += now_ns;
-        timeout->when = is_delay ? l_seconds(now_ns) + seconds : seconds;
+        now = l_seconds(now_ns);
     }
-    arm(L, index, loop_index, loop, when_ns, now_ns);
+    timeout->when = is_delay ? now + seconds : seconds;
+    if (loop->overrides & BY_METHOD || loop->loop.trace.on) {
+        arm_by_method(L, index, loop_index);
+    } else {
+        arm(L, index, timeout, loop, is_delay ? now_ns + when_ns : when_ns, now_ns);
+    }
     lua_settop(L, loop_index - 1);
+}
+
+/* The same, as it is as a rule. */
+static void set_deadline(lua_State *L, int index, struct l_timeout *timeout, lua_Number seconds,
+                         bool is_delay) {
+    struct l_loop *loop = timeout->task->future.rt->running;
+    if (loop == NULL || loop->overrides != 0 || loop->loop.trace.on) {
+        set_deadline_carefully(L, index, timeout, seconds, is_delay);
+        return;
+    }
+    int64_t now_ns = loop_now(&loop->loop), when_ns = to_ns(seconds);
+    timeout->when = is_delay ? l_seconds(now_ns) + seconds : seconds;
+    arm(L, index, timeout, loop, is_delay ? now_ns + when_ns : when_ns, now_ns);
 }
 
 /* Pushes a timeout of the running task, without a deadline yet. */
@@ -182,8 +193,8 @@ static struct l_timeout *push_timeout(lua_State *L, struct l_runtime *rt) {
 /* timeout(delay or nil), timeout_at(moment or nil) */
 static int new_timeout(lua_State *L, bool is_delay) {
     bool has_deadline = check_seconds(L, 1);
-    push_timeout(L, l_runtime(L));
-    if (has_deadline) set_deadline(L, lua_gettop(L), lua_tonumber(L, 1), is_delay);
+    struct l_timeout *timeout = push_timeout(L, l_runtime(L));
+    if (has_deadline) set_deadline(L, lua_gettop(L), timeout, lua_tonumber(L, 1), is_delay);
     return 1;
 }
 
@@ -241,7 +252,7 @@ static int timeout_reschedule(lua_State *L) {
     timeout->when = NAN;
     if (has_deadline) {
         if (timeout->task->future.rt->running == NULL) luaL_error(L, "no running event loop");
-        set_deadline(L, 1, lua_tonumber(L, 2), false);
+        set_deadline(L, 1, timeout, lua_tonumber(L, 2), false);
     }
     return 0;
 }
@@ -272,16 +283,15 @@ static int return_all(lua_State *L, int status, lua_KContext base) {
 static int wait_for(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
     bool is_function = lua_type(L, 1) == LUA_TFUNCTION;
-    if ((!is_function && l_future_test(L, 1) == NULL) || lua_type(L, 2) != LUA_TNUMBER ||
-        !(lua_tonumber(L, 2) > 0) || rt->current == NULL) {
+    lua_Number seconds = lua_type(L, 2) == LUA_TNUMBER ? lua_tonumber(L, 2) : NAN;
+    if (!(seconds > 0) || rt->current == NULL || (!is_function && l_future_test(L, 1) == NULL)) {
         l_pushhook(L, rt, "careful_wait_for");
         lua_insert(L, 1);
         lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, return_all);
         return lua_gettop(L);
     }
-    lua_settop(L, 2);
-    push_timeout(L, rt);
-    set_deadline(L, 3, lua_tonumber(L, 2), true);
+    if (lua_gettop(L) > 2) lua_settop(L, 2);
+    set_deadline(L, 3, push_timeout(L, rt), seconds, true);
     lua_toclose(L, 3);
     if (!is_function) lua_pushvalue(L, lua_upvalueindex(2));
     lua_pushvalue(L, 1);
