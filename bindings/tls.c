@@ -99,6 +99,25 @@ static bool expect_peer(const struct openssl *ssl, SSL *connection, const char *
            ssl->SSL_set1_host(connection, host) == 1;
 }
 
+/* Why the stream cannot begin TLS now, or NULL. */
+static const char *obstacle(const struct l_stream *stream) {
+    if (stream->fd < 0) return "the stream is closed";
+    if (stream->channel != &l_descriptor_channel) return "the stream has TLS already";
+    if (stream->busy_reading || stream->turn != NULL) {
+        return "another task reads from or writes to the stream";
+    }
+    if (l_buffer_length(&stream->buffer) > 0) {
+        return "the stream has unread bytes, which came without encryption";
+    }
+    return NULL;
+}
+
+/* tls_obstacle(stream): what keeps it from beginning TLS, or nil */
+static int tls_obstacle(lua_State *L) {
+    lua_pushstring(L, obstacle(l_stream_check(L, 1)));
+    return 1;
+}
+
 /* The client's protocols, as they stand on the wire. */
 static bool offer(const struct openssl *ssl, SSL *connection, const char *alpn, size_t length) {
     const unsigned char *wire = (const unsigned char *)alpn;
@@ -126,13 +145,7 @@ static int tls_attach(lua_State *L) {
     size_t alpn_length;
     const char *alpn = luaL_optlstring(L, 5, NULL, &alpn_length);
     const struct openssl *ssl = openssl_get();
-    if (stream->channel != &l_descriptor_channel) luaL_argerror(L, 1, "the stream has TLS already");
-    if (l_buffer_length(&stream->buffer) > 0) {
-        luaL_argerror(L, 1, "the stream has unread bytes, which came without encryption");
-    }
-    if (stream->busy_reading || stream->turn != NULL) {
-        luaL_argerror(L, 1, "another task reads from or writes to the stream");
-    }
+    if (obstacle(stream) != NULL) luaL_argerror(L, 1, obstacle(stream));
     ssl->ERR_clear_error();
     keep_context(L);
     struct tls *tls = l_tls_new(ssl, context->ctx, stream); /* from here on nothing raises */
@@ -237,8 +250,10 @@ static int tls_info(lua_State *L) {
 }
 
 void l_tls_open(lua_State *L, struct l_runtime *rt) {
-    static const luaL_Reg hooks[] = {
-        {"tls_attach", tls_attach}, {"tls_handshake", tls_handshake}, {NULL, NULL}};
+    static const luaL_Reg hooks[] = {{"tls_obstacle", tls_obstacle},
+                                     {"tls_attach", tls_attach},
+                                     {"tls_handshake", tls_handshake},
+                                     {NULL, NULL}};
     static const luaL_Reg methods[] = {{"tls_info", tls_info}, {NULL, NULL}};
     l_tls_context_open(L, rt);
     l_pushshared(L, rt, L_SHARED_HOOKS);

@@ -170,22 +170,26 @@ function tls.serving(fn, context, checked)
   end
 end
 
--- Goes over to TLS on a connection that stands. As StreamWriter.start_tls of asyncio. When
--- it fails the stream is closed.
+-- Goes over to TLS on a connection that stands, and that nobody reads from or writes to
+-- meanwhile. As StreamWriter.start_tls of asyncio. When it fails the stream is closed.
 ---@param opts? loophost.TLSOptions
 ---@return loophost.Stream? stream
 ---@return string? message
 ---@return string? code "ESSL" with OpenSSL's own words, or that of the connection
 function tls.start(stream, opts)
+  argument.object(stream, "stream", "start_tls", 2)
   local is_server = type(opts) == "table" and opts.server_side or false
-  local checked = tls.check(opts or true, is_server, 1, "start_tls", 3)
+  local checked = tls.check(opts or true, is_server, 1, "start_tls", 2)
   local host = checked.server_hostname
   if not is_server and checked.verify and not host then
     argument.fail(1, "start_tls", "option 'server_hostname' is needed to verify the peer", 2)
   end
+  local obstacle = core.tls_obstacle(stream)
+  if obstacle then error("start_tls: " .. obstacle, 2) end
   local context, message, code = tls.context(checked, is_server)
-  if not context then return nil, message, code end
-  return tls.handshake(stream, context, host, checked)
+  if context then return tls.handshake(stream, context, host, checked) end
+  stream:close()
+  return nil, message, code
 end
 
 return tls
