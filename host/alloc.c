@@ -5,7 +5,6 @@
  * which is not touched before it is needed. */
 #include "host/alloc.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,6 +171,7 @@ static void release(struct alloc *alloc, void *pointer, size_t size) {
         free(pointer);
         return;
     }
+    if (alloc->closing) return;
     struct alloc_slab *slab = slab_of(pointer);
     struct block *block = pointer;
     block->next = slab->free;

@@ -3,12 +3,14 @@
  * Blocks of up to ALLOC_SMALL bytes come from slabs, each of blocks of one size, without
  * a header of their own: taking and giving back is a few instructions.  A slab whose
  * blocks are all free is used for another size.  When many are spare, their memory goes
- * back to the kernel; how many are kept grows with those that were soon needed again.  Larger blocks are malloc's.  Blocks are aligned to 8 bytes.
+ * back to the kernel; how many are kept grows with those that were soon needed again.
+ * Larger blocks are malloc's.  Blocks are aligned to 8 bytes.
  *
  * An allocator owns its slabs and belongs to one thread. */
 #ifndef LOOPHOST_ALLOC_H
 #define LOOPHOST_ALLOC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { ALLOC_SMALL = 1024, ALLOC_CLASSES = 40 };
@@ -21,6 +23,8 @@ struct alloc {
     struct alloc_slab *spare;               /* of no size, still in memory */
     unsigned spares, keep;                  /* how many there are; how many shall stay */
     struct alloc_arena *arenas;             /* what the slabs are cut from */
+    bool closing;                           /* set by the owner, who is about to close it: blocks
+                                               are not worth being kept apart any more */
 };
 
 void alloc_init(struct alloc *alloc);

@@ -362,6 +362,7 @@ int main(int argc, char **argv) {
         return EXIT_FAILURE;
     }
     int status = run(L, &(struct command_line){&options, argc, argv});
+    alloc.closing = true;
     lua_close(L);
     alloc_close(&alloc);
     return status;

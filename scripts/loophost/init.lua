@@ -4,14 +4,12 @@
 
 local core = require "loophost.core"
 
--- Done in C, and passed on as it is.
-local FROM_C = [[
-  create_task await sleep Sleep timeout timeout_at wait_for current_task get_running_loop
-  iserror rawpcall rawxpcall pcall xpcall coroutine isfuture istask
-  Lock Event Condition Semaphore BoundedSemaphore Queue PriorityQueue LifoQueue]]
-
--- Done in a module of ours, under the same name.
+-- Done in a module of ours, under the same name; the core is C.
 local FROM_MODULES = {
+  core = [[
+    create_task await sleep Sleep timeout timeout_at wait_for current_task get_running_loop
+    iserror rawpcall rawxpcall pcall xpcall coroutine isfuture istask
+    Lock Event Condition Semaphore BoundedSemaphore Queue PriorityQueue LifoQueue]],
   eventloop = "EventLoop new_event_loop",
   policy = [[EventLoopPolicy get_event_loop_policy set_event_loop_policy
              get_event_loop set_event_loop]],
@@ -75,7 +73,6 @@ core.defaults = {} -- options of loops, when nobody says otherwise; the host fil
 
 local lh = load_on_demand({}, FROM_MODULES)
 
-for name in FROM_C:gmatch "%S+" do lh[name] = core[name] end
 for name, error_class in pairs(core.errors) do lh[name] = error_class end
 
 return lh

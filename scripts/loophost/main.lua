@@ -6,7 +6,13 @@
 
 local core = require "loophost.core"
 require "loophost" -- gives the core its hooks
-core.begin_loading = require("loophost.require").begin_loading
+
+-- Asked before a task loads a module, as this one is the first time.
+function core.begin_loading(name)
+  function core.begin_loading() return false end
+  core.begin_loading = require("loophost.require").begin_loading
+  return core.begin_loading(name)
+end
 
 local warn = warn
 
