@@ -29,8 +29,7 @@ void l_main_abandon(struct l_runtime *rt) {
 void l_main_request_end(struct l_runtime *rt) {
     struct l_loop *loop = rt->running;
     rt->interrupt_pending = true;
-    if (loop != NULL && !rt->interrupt_sent) {
-        rt->interrupt_sent = true;
+    if (loop != NULL && !atomic_exchange(&rt->interrupt_sent, true)) {
         rt->interrupt_loop = loop;
         loop_call_soon_threadsafe(&loop->loop, &rt->interrupt);
     }
@@ -233,7 +232,10 @@ static void stay(struct l_task *task) {
 static const struct l_wait leaving_wait = {"its loop to be left", stay};
 
 static int loop_left(lua_State *L, int status, lua_KContext context) {
+    struct l_runtime *rt = l_runtime(L);
     (void)status, (void)context;
+    l_task_resumed(L, rt);
+    if (rt->interrupt_pending) return l_main_raise(L, rt); /* the loop had no turn to tell it in */
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -364,6 +366,7 @@ static int finish_loops(lua_State *L, struct l_runtime *rt, int status) {
         if (left == NULL || left->closed) continue;
         if (status == 0 && !finish_loop(L, rt, loop)) status = 1;
         if (rt->interrupted) status = 130;
+        rt->interrupt_pending = false; /* it is being heard */
         if (status != 0) call_hook(L, rt, "cancel_all", loop);
         lua_settop(L, 3);
     }

@@ -32,6 +32,8 @@ static void enter_frame(lua_State *L, struct l_loop *loop, struct run_frame *fra
     rt->coroutine = NULL;
     rt->running = loop;
     loop->loop.running = true;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (rt->interrupt_pending) l_main_request_end(rt); /* no code was running that could be told */
 }
 
 static void leave_frame(struct l_loop *loop, const struct run_frame *frame) {
@@ -151,7 +153,7 @@ void l_loop_run_until(lua_State *L, struct l_loop *loop, bool (*done)(struct l_l
     loop->loop.stopping = false;
     leave_frame(loop, &frame);
     if (failed) lua_error(L);
-    if (loop->rt->interrupt_pending) l_main_raise(L, loop->rt);
+    if (loop->rt->interrupt_pending && !loop->rt->leaving) l_main_raise(L, loop->rt);
     if (run.result < 0) raise_failure(L, loop, run.result);
 }
 

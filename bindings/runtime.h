@@ -9,6 +9,7 @@
 
 #include <lua5.4/lauxlib.h>
 #include <lua5.4/lua.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -86,7 +87,8 @@ struct l_runtime {
     int shared_refs[L_SHARED_COUNT];
     const char *type_names[L_TYPE_COUNT];
     struct handle interrupt; /* cancels the main task; queued by a signal handler */
-    volatile bool interrupted, interrupt_pending, interrupt_sent;
+    volatile bool interrupted, interrupt_pending;
+    atomic_bool interrupt_sent;
     bool context_set;                       /* some ContextVar was ever set: see context.h */
     struct threadpool *pools[L_POOL_COUNT]; /* made when first needed */
     struct l_worker *workers;               /* see worker.h */
