@@ -30,13 +30,16 @@ int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop) {
         anchor_in_frame(L, index, loop, frame, slot);
         return slot;
     }
-    int top = lua_gettop(L);
-    index = lua_absindex(L, index);
-    if (loop_index == 0) l_loop_push(L, loop);
-    lua_getiuservalue(L, loop_index != 0 ? loop_index : -1, L_LOOP_ANCHORS);
-    lua_pushvalue(L, index);
+    if (loop_index == 0) {
+        l_loop_push(L, loop);
+        lua_getiuservalue(L, -1, L_LOOP_ANCHORS);
+        lua_replace(L, -2);
+    } else {
+        lua_getiuservalue(L, loop_index, L_LOOP_ANCHORS);
+    }
+    lua_pushvalue(L, index < 0 ? index - 1 : index);
     lua_rawseti(L, -2, slot); /* may raise */
-    lua_settop(L, top);
+    lua_pop(L, 1);
     if (reused) {
         loop->free_count--;
     } else {
