@@ -2,18 +2,8 @@
 
 local lh = require "loophost"
 local expect = require "spec.expect"
+local paths = require "spec.paths"
 local support = require "spec.support"
-
--- fn(path) with a FIFO.
-local function with_fifo(fn)
-  return support.in_real_task(function()
-    local path = os.tmpname()
-    os.remove(path)
-    assert(os.execute("mkfifo " .. path))
-    local _ <close> = setmetatable({}, { __close = function() os.remove(path) end })
-    fn(path)
-  end, { within = 20 })
-end
 
 local function write(path, ...)
   local file <close> = assert(lh.open_file(path, "w"))
@@ -21,7 +11,7 @@ local function write(path, ...)
 end
 
 describe("a FIFO", function()
-  it("is read when somebody writes, however late", with_fifo(function(path)
+  it("is read when somebody writes, however late", paths.fifos(1, function(path)
     local file <close> = assert(lh.open_file(path))
     local reader = lh.create_task(file.read, file, "a")
     lh.sleep(0.01)
@@ -30,8 +20,8 @@ describe("a FIFO", function()
     assert.equal("one\ntwo\n", lh.await(reader))
   end))
 
-  it("has what is written next for who comes after a reader that was cancelled", with_fifo(
-    function(path)
+  it("has what is written next for who comes after a reader that was cancelled", paths.fifos(
+    1, function(path)
       local file <close> = assert(lh.open_file(path))
       for turns = 0, 5 do
         local reader = lh.create_task(file.read, file)
@@ -44,7 +34,7 @@ describe("a FIFO", function()
       assert.is_nil(file:read())
     end))
 
-  it("can be closed while somebody waits for a writer", with_fifo(function(path)
+  it("can be closed while somebody waits for a writer", paths.fifos(1, function(path)
     local file = assert(lh.open_file(path))
     local reader = lh.create_task(file.read, file)
     lh.sleep(0.01)
@@ -52,11 +42,11 @@ describe("a FIFO", function()
     assert.equal("ECANCELED", select(3, lh.await(reader)))
   end))
 
-  it("that nobody reads cannot be opened for writing", with_fifo(function(path)
+  it("that nobody reads cannot be opened for writing", paths.fifos(1, function(path)
     assert.equal("ENXIO", select(3, lh.open_file(path, "w")))
   end))
 
-  it("that is opened both ways needs nobody else", with_fifo(function(path)
+  it("that is opened both ways needs nobody else", paths.fifos(1, function(path)
     local file <close> = assert(lh.open_file(path, "r+"))
     assert.is_true(file:write "mine\n")
     assert.equal("mine", file:read())
