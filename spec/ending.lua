@@ -112,4 +112,32 @@ function ending.leaves_nothing(fn, setup, is_patient)
   end, { clock = "monotonic" })
 end
 
+-- What is to be seen of a wait that is ended at every turn: the bodies of tests by their titles.
+-- fn(world, ends) has ends(run) run what may wait and is ended, and gets what ending.after gives;
+-- it returns whether that was done before. `setup` is as above.
+function ending.cases(setup, fn)
+  local cases = {}
+  for way, when, pace in ending.variants() do
+    cases[("%s at every turn, %s"):format(way, when)] = function()
+      ending.leaves_nothing(function(world)
+        ending.at_every_turn(function(turns)
+          return fn(world, function(run) return ending.after(turns, way, run, pace) end)
+        end, 20)
+      end, setup, true)
+    end
+  end
+  cases["is cancelled at every turn, and holds virtual time no longer"] = function()
+    support.run(function()
+      local world = {}
+      local held <close> = setup and setup(world)
+      for turns = 0, 6 do
+        fn(world, function(run) return ending.after(turns, "is cancelled", run) end)
+      end
+      lh.sleep(3600) -- or really for so long
+      assert.is_true(held == nil or next(world) ~= nil)
+    end)
+  end
+  return cases
+end
+
 return ending

@@ -4,32 +4,10 @@
 
 local lh = require "loophost"
 local ending = require "spec.ending"
-local support = require "spec.support"
 
--- fn(world, run, turns), which ends run() after so many turns and gets what ending.after gives.
 local function at_every_turn(name, setup, fn)
   describe(name, function()
-    for way, when, pace in ending.variants() do
-      it(("%s at every turn, %s"):format(way, when), function()
-        ending.leaves_nothing(function(world)
-          ending.at_every_turn(function(turns)
-            return fn(world, function(run) return ending.after(turns, way, run, pace) end)
-          end, 20)
-        end, setup, true)
-      end)
-    end
-
-    it("is cancelled at every turn, and holds virtual time no longer", function()
-      support.run(function()
-        local world = {}
-        local held <close> = setup and setup(world)
-        for turns = 0, 6 do
-          fn(world, function(run) return ending.after(turns, "is cancelled", run) end)
-        end
-        lh.sleep(3600) -- or really for so long
-        assert.is_true(held == nil or next(world) ~= nil)
-      end)
-    end)
+    for title, body in pairs(ending.cases(setup, fn)) do it(title, body) end
   end)
 end
 

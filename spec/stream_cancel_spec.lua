@@ -2,7 +2,11 @@
 -- and nothing leaks.
 
 local lh = require "loophost"
+local certificates = require "spec.certificates"
 local ending = require "spec.ending"
+
+setup(certificates.make)
+teardown(certificates.remove)
 
 local TEXT = "one\ntwo three;four\n" -- what the peer says, a byte a turn
 local MUCH = ("0123456789abcdef"):rep(256 * 1024)
@@ -10,7 +14,7 @@ local MUCH = ("0123456789abcdef"):rep(256 * 1024)
 -- Two ends of a connection of the server, which passes its ends on.
 local function pair(world)
   world.accepted = lh.get_running_loop():create_future()
-  local client = assert(lh.open_connection("127.0.0.1", world.port))
+  local client = assert(lh.open_connection("127.0.0.1", world.port, world.options))
   return client, lh.await(world.accepted)
 end
 
@@ -104,30 +108,42 @@ local function run_once(world, operation, way, turns)
   helper:cancel()
   lh.rawpcall(lh.await, helper)
   peer:close()
+  client:wait_closed()
+  peer:wait_closed()
   return done
 end
 
 -- A server that passes on what it accepts.
-local function serve(world)
+local function serve(world, options)
   local server = assert(lh.start_server(function(stream)
     world.accepted:set_result(stream)
-  end, "127.0.0.1", 0))
+  end, "127.0.0.1", 0, options))
   world.port = select(2, server:getsockname())
   return server
 end
 
+local TRANSPORTS = {
+  [""] = serve,
+  [" over TLS #slow"] = function(world)
+    world.options = { ssl = certificates.client_options() }
+    return serve(world, { ssl = certificates.server_options() })
+  end,
+}
+
 for name, operation in pairs(OPERATIONS) do
-  describe(name, function()
-    for way in pairs(ending.WAYS) do
-      it(way .. " at every turn, and loses nothing", function()
-        ending.leaves_nothing(function(world)
-          ending.at_every_turn(function(turns)
-            return run_once(world, operation, way, turns)
-          end)
-        end, serve)
-      end)
-    end
-  end)
+  for over, setup_transport in pairs(TRANSPORTS) do
+    describe(name .. over, function()
+      for way in pairs(ending.WAYS) do
+        it(way .. " at every turn, and loses nothing", function()
+          ending.leaves_nothing(function(world)
+            ending.at_every_turn(function(turns)
+              return run_once(world, operation, way, turns)
+            end)
+          end, setup_transport)
+        end)
+      end
+    end)
+  end
 end
 
 -- run(world) opens or waits for something; `drop` takes back what it has got.

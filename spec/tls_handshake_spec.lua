@@ -189,6 +189,42 @@ describe("start_tls", function()
     raises("stream expected, got number", client.start_tls, 1, options)
   end))
 
+  -- A write beside start_tls: what it comes to, and what came to the other side.
+  local function writing_beside(fn, is_cancelled)
+    local heard
+    local server <close>, port = plain_server(function(stream)
+      heard = fn(stream)
+      stream:close()
+    end)
+    local client <close> = assert(lh.open_connection("127.0.0.1", port))
+    local starter = lh.create_task(client.start_tls, client,
+      certificates.client_options { server_hostname = "localhost" })
+    lh.sleep(0)
+    local writer = lh.create_task(client.write, client, "later")
+    lh.sleep(0)
+    raises("another task is already reading", client.read, client)
+    assert.is_false(writer:done())
+    if is_cancelled then starter:cancel() end
+    lh.wait { starter }
+    local result = table.pack(lh.await(writer))
+    client:close()
+    server:close()
+    server:wait_closed()
+    return heard, table.unpack(result, 1, result.n)
+  end
+
+  it("is waited for by a write, which is encrypted then", in_task(function()
+    assert.same({ "later", true }, { writing_beside(function(stream)
+      assert(stream:start_tls(certificates.server_options { server_side = true }))
+      return stream:read()
+    end, false) })
+  end))
+
+  it("is waited for by a write, which fails if it is cancelled", in_task(function()
+    local _, ok, _, code = writing_beside(function(stream) stream:read "a" end, true)
+    assert.same({ nil, "ECANCELED" }, { ok, code })
+  end))
+
   it("closes the stream if it fails, whatever the reason", plainly(function(stream)
     stream:read()
     stream:close()
