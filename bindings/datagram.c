@@ -399,9 +399,7 @@ static int datagram_gc(lua_State *L) {
     struct l_datagram *self = check(L);
     if (self->fd < 0) return 0;
     lua_getiuservalue(L, 1, PLACE);
-    lua_warning(L, "loophost: a datagram endpoint was collected without being closed; opened at ",
-                1);
-    lua_warning(L, lua_isstring(L, -1) ? lua_tostring(L, -1) : "?", 0);
+    l_inventory_warn_collected(L, "a datagram endpoint");
     close_endpoint(L, self);
     return 0;
 }

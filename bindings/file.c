@@ -290,8 +290,7 @@ static int file_gc(lua_State *L) {
     if (file->fd >= 0) close_now(file);
     if (was_open) {
         lua_getiuservalue(L, 1, L_FILE_PLACE);
-        lua_warning(L, "loophost: a file was collected without being closed; opened at ", 1);
-        lua_warning(L, lua_isstring(L, -1) ? lua_tostring(L, -1) : "?", 0);
+        l_inventory_warn_collected(L, "a file");
     }
     return 0;
 }

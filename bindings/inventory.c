@@ -45,6 +45,14 @@ static int place_of(lua_State *L) {
     return 0;
 }
 
+void l_inventory_warn_collected(lua_State *L, const char *what) {
+    lua_warning(L, "loophost: ", 1);
+    lua_warning(L, what, 1);
+    lua_warning(L, " was collected without being closed; opened at ", 1);
+    lua_warning(L, lua_isstring(L, -1) ? lua_tostring(L, -1) : "?", 0);
+    lua_pop(L, 1);
+}
+
 /* ---- the list ---- */
 
 enum { ENTRY_OBJECT = 1, ENTRY_KIND, ENTRY_PLACE, ENTRY_NUMBER };

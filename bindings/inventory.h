@@ -38,4 +38,8 @@ static inline void l_inventory_remove(lua_State *L, struct l_runtime *rt, const 
     if (rt->tracking) l_inventory_unlist(L, rt, object);
 }
 
+/* For __gc, with the place where the object was opened on top, which it pops: warns that `what`
+ * ("a stream") was collected without being closed. */
+void l_inventory_warn_collected(lua_State *L, const char *what);
+
 #endif

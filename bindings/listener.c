@@ -263,8 +263,7 @@ static int listener_gc(lua_State *L) {
     struct l_listener *listener = check_listener(L);
     if (listener->fd >= 0 && lua_getiuservalue(L, 1, L_LISTENER_SERVICE) == LUA_TUSERDATA) {
         lua_getiuservalue(L, -1, L_SERVICE_PLACE);
-        lua_warning(L, "loophost: a server was collected without being closed; opened at ", 1);
-        lua_warning(L, lua_isstring(L, -1) ? lua_tostring(L, -1) : "?", 0);
+        l_inventory_warn_collected(L, "a server");
     }
     return listener_close(L);
 }

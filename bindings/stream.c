@@ -158,8 +158,7 @@ static int stream_close(lua_State *L) {
 static void close_collected(lua_State *L, struct l_stream *stream) {
     if (!stream->quiet) {
         lua_getiuservalue(L, 1, L_STREAM_PLACE);
-        lua_warning(L, "loophost: a stream was collected without being closed; opened at ", 1);
-        lua_warning(L, lua_isstring(L, -1) ? lua_tostring(L, -1) : "?", 0);
+        l_inventory_warn_collected(L, "a stream");
     }
     stream->collected = true;
     l_stream_close(L, stream);
