@@ -7,9 +7,10 @@
 /* Makes the main task of the function and the arguments on top of the main state,
  * which it pops: next(true) -> a function and its arguments, which are called in place of
  * it; then next(true, results...) or next(false, error), until it answers nothing,
- * and if the last one failed so has the script; or false, and it has not.  Runs it: until its first wait on its own, then the loop that it waits
- * on until it is done; then the current loop until no task, timer, reader or writer is
- * left.  A script that fails or is interrupted has what is left cancelled and awaited.
+ * and if the last one failed so has the script; or false, and it has not.
+ *
+ * Runs it: until its first wait on its own, then the loop that it waits on until it is done;
+ * then the current loop until no task, timer, reader or writer is left.  A script that fails or is interrupted has what is left cancelled and awaited.
  * Errors are printed by the hook print_main_error(error, story).  Returns the exit
  * status: 0, 1, or 130 when the interrupt ended it.  Never raises. */
 int l_main_run(lua_State *L, struct l_runtime *rt, int arguments);

@@ -127,7 +127,8 @@ void l_stream_end_closing(struct l_closing *closing, int error);
 int l_stream_wait(lua_State *L, struct l_stream *stream, struct l_task *task,
                   enum poll_direction direction, lua_KContext context, lua_KFunction continuation);
 
-/* The task that may wait for the stream, which is at index 1 if it `follows`, or an error that says why `what` cannot wait. */
+/* The task that may wait for the stream, which is at index 1 if it `follows`, or an error that
+ * says why `what` cannot wait. */
 struct l_task *l_stream_may_wait(lua_State *L, struct l_stream *stream, const char *what);
 
 /* Whether this step has done enough without waiting, and can wait: a fast peer must not

@@ -7,8 +7,8 @@
  *
  * Threads are started when jobs wait and nobody is free, up to the limit, and end when
  * they were idle for a while.  One whose job only waits for the kernel, for as long as that may
- * take, can say so: then another may be started in its place.  All signals are blocked in them, so that handlers and
- * signalfds stay where they are.
+ * take, can say so: then another may be started in its place.  All signals are blocked in them,
+ * so that handlers and signalfds stay where they are.
  *
  * A pool belongs to one thread, which alone calls these functions; the threads themselves
  * call nothing but `work`.  A forked child has none of the threads: there every job stays
