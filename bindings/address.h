@@ -6,6 +6,11 @@
 
 #include <sys/socket.h>
 
+struct l_address {
+    struct sockaddr_storage storage;
+    socklen_t size; /* 0: none */
+};
+
 typedef int l_socket_name_fn(int fd, struct sockaddr *restrict address, socklen_t *restrict size);
 
 /* Pushes host and port, or a Unix socket's path ("" if it has none); the number pushed. */

@@ -17,11 +17,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-struct address {
-    struct sockaddr_storage storage;
-    socklen_t size; /* 0: none */
-};
-
 /* One direction of the socket. */
 struct side {
     struct handle_queue line; /* of the tasks' places */
@@ -55,7 +50,7 @@ static void stop_probe(struct l_datagram *self) {
 /* The kernel wakes nobody when there is room in the queue of a Unix socket again, but those
  * who are connected to it.  So a socket that is connected to where the first in line sends
  * waits in the place of one that is not.  0 or errno. */
-static int start_probe(struct l_datagram *self, const struct address *to) {
+static int start_probe(struct l_datagram *self, const struct l_address *to) {
     struct pollfd own = {.fd = self->fd, .events = POLLOUT};
     if (poll(&own, 1, 0) == 0) return 0; /* it is our own buffer that is full */
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -181,7 +176,7 @@ static bool resumed(lua_State *L, struct l_datagram *self, struct side *side) {
 /* ---- receiving ---- */
 
 struct packet {
-    struct address from;
+    struct l_address from;
     char *data; /* in memory that is good until Lua runs again */
     bool cut_off;
 };
@@ -266,8 +261,8 @@ static int datagram_recvfrom(lua_State *L) {
 enum { DATA = 2, HOST, PORT };
 
 /* Where the arguments, which were checked, say that the data goes. */
-static struct address destination(lua_State *L, const struct l_datagram *self) {
-    struct address to = {0};
+static struct l_address destination(lua_State *L, const struct l_datagram *self) {
+    struct l_address to = {0};
     if (lua_isnil(L, HOST)) return to;
     if (self->family == AF_UNIX) {
         to.size = l_checkpath(L, HOST, &to.storage);
@@ -281,7 +276,7 @@ static struct address destination(lua_State *L, const struct l_datagram *self) {
 static int send_again(lua_State *L, int status, lua_KContext context);
 
 static int send_step(lua_State *L, struct l_datagram *self) {
-    struct address to = destination(L, self);
+    struct l_address to = destination(L, self);
     size_t length;
     const char *data = lua_tolstring(L, DATA, &length);
     int error = EAGAIN;
@@ -313,7 +308,7 @@ static int send_again(lua_State *L, int status, lua_KContext context) {
 }
 
 /* Whether the address is that to which the socket is connected. */
-static bool is_peer(lua_State *L, const struct l_datagram *self, const struct address *to) {
+static bool is_peer(lua_State *L, const struct l_datagram *self, const struct l_address *to) {
     int top = lua_gettop(L);
     int peer = l_push_socket_name(L, self->fd, getpeername);
     int other = l_push_address(L, &to->storage, to->size);
@@ -326,7 +321,7 @@ static bool is_peer(lua_State *L, const struct l_datagram *self, const struct ad
 /* All is known: sends. */
 static int send_known(lua_State *L, struct l_datagram *self) {
     if (self->connected && !lua_isnil(L, HOST)) {
-        struct address to = destination(L, self);
+        struct l_address to = destination(L, self);
         luaL_argcheck(L, is_peer(L, self, &to), HOST,
                       "the endpoint is connected to another address");
     }
@@ -357,7 +352,7 @@ static int datagram_sendto(lua_State *L) {
         luaL_argcheck(L, self->connected, HOST, "address expected: the endpoint is not connected");
         return send_known(L, self);
     }
-    struct address to;
+    struct l_address to;
     if (self->family == AF_UNIX) {
         l_checkpath(L, HOST, &to.storage);
         return send_known(L, self);
@@ -456,13 +451,13 @@ static struct l_datagram *new_endpoint(lua_State *L, struct l_runtime *rt, int f
 }
 
 struct options {
-    struct address own, peer;
+    struct l_address own, peer;
     int reuse_port, broadcast;
 };
 
 /* The socket of the endpoint: 0 or errno. */
 static int open_socket(struct l_datagram *self, const struct options *options) {
-    const struct address *own = &options->own, *peer = &options->peer;
+    const struct l_address *own = &options->own, *peer = &options->peer;
     int fd = self->fd = socket(self->family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return errno;
     if ((options->reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &options->reuse_port,
@@ -488,8 +483,8 @@ static int open_socket(struct l_datagram *self, const struct options *options) {
     return error;
 }
 
-static struct address check_address(lua_State *L, int arg, int family) {
-    struct address address = {0};
+static struct l_address check_address(lua_State *L, int arg, int family) {
+    struct l_address address = {0};
     if (lua_isnil(L, arg)) return address;
     address.size = family == AF_UNIX ? l_checkpath(L, arg, &address.storage)
                                      : l_checkaddress(L, arg, &address.storage);

@@ -47,13 +47,8 @@ static enum l_descriptor_kind kind_of(sa_family_t family) {
     return family == AF_UNIX ? L_DESCRIPTOR_UNIX : L_DESCRIPTOR_TCP;
 }
 
-struct address {
-    struct sockaddr_storage storage;
-    socklen_t size; /* 0: none */
-};
-
 /* Binds the socket to `own`, if that is one, and begins to connect it: 0 or errno. */
-static int begin_connecting(int fd, const struct address *own, const struct address *peer) {
+static int begin_connecting(int fd, const struct l_address *own, const struct l_address *peer) {
     int on = 1;
     if (peer->storage.ss_family != AF_UNIX) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -65,7 +60,7 @@ static int begin_connecting(int fd, const struct address *own, const struct addr
 }
 
 /* Connects a new socket; limit and place are the arguments behind the address. */
-static int connect_to(lua_State *L, const struct address *own, const struct address *peer,
+static int connect_to(lua_State *L, const struct l_address *own, const struct l_address *peer,
                       int limit) {
     struct l_runtime *rt = l_runtime(L);
     lua_Integer bytes = luaL_optinteger(L, limit, L_STREAM_LIMIT);
@@ -96,7 +91,7 @@ static int connect_to(lua_State *L, const struct address *own, const struct addr
 /* socket_connect(ip, port, limit, place, own ip or nil, own port) -> stream, or nil, message,
  * code */
 static int socket_connect(lua_State *L) {
-    struct address peer, own = {0};
+    struct l_address peer, own = {0};
     peer.size = l_checkaddress(L, 1, &peer.storage);
     lua_settop(L, 6);
     if (!lua_isnil(L, 5)) {
@@ -111,7 +106,7 @@ static int socket_connect(lua_State *L) {
 
 /* socket_connect_unix(path, limit, place) -> stream, or nil, message, code */
 static int socket_connect_unix(lua_State *L) {
-    struct address peer, own = {0};
+    struct l_address peer, own = {0};
     peer.size = l_checkpath(L, 1, &peer.storage);
     return connect_to(L, &own, &peer, 2);
 }

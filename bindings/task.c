@@ -313,10 +313,6 @@ int l_task_wait(lua_State *L, struct l_task *task, const struct l_wait *wait, vo
     return l_task_wait_k(L, task, wait, wait_on, 0, continuation);
 }
 
-int l_task_wait_turn(lua_State *L, struct l_task *task, lua_KFunction continuation) {
-    return l_task_wait(L, task, NULL, NULL, continuation);
-}
-
 void l_task_resumed(lua_State *L, struct l_runtime *rt) {
     struct l_task *task = rt->current;
     if (!task->throwing) return;

@@ -156,9 +156,6 @@ int l_task_wait(lua_State *L, struct l_task *task, const struct l_wait *wait, vo
                 lua_KFunction continuation);
 void l_task_resumed(lua_State *L, struct l_runtime *rt);
 
-/* Suspends the running task until the next turn. */
-int l_task_wait_turn(lua_State *L, struct l_task *task, lua_KFunction continuation);
-
 /* Waits for the future at the index, whose results the calling C function returns. */
 int l_task_await(lua_State *L, struct l_runtime *rt, int index);
 int l_task_await_future(lua_State *L, struct l_runtime *rt, int index, struct l_future *future);
