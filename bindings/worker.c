@@ -226,6 +226,7 @@ static void free_workers(struct l_runtime *rt, struct threadpool *given_up) {
     while (rt->workers != NULL) {
         struct l_worker *worker = rt->workers;
         rt->workers = worker->next;
+        while (handle_pop(&worker->owner) != NULL) continue; /* its task may be detached later */
         bool runs =
             given_up != NULL && threadpool_state(given_up, &worker->job.job) == THREADPOOL_RUNNING;
         if (l_job_under_way(&worker->job)) l_job_forget(&worker->job);
