@@ -60,6 +60,16 @@ describe("call_soon", function()
   end))
 end)
 
+describe("call_soon_threadsafe", function()
+  it("is there for who knows asyncio: scripts have but the loop's thread", on_loop(function(loop)
+    local log, say = recorder()
+    loop:call_soon_threadsafe(say "a")
+    loop:call_soon(say "b")
+    turns(loop)
+    assert.same({ "a", "b" }, log)
+  end))
+end)
+
 describe("a Handle", function()
   it("is cancelled once it was told so", on_loop(function(loop)
     local log, say = recorder()
@@ -370,5 +380,44 @@ describe("call_soon_with_priority", function()
     raises("bad argument", loop.call_soon_with_priority, loop, nothing)
     raises("bad argument", loop.call_soon_with_priority, loop, 1)
     raises("bad argument", loop.call_soon_with_priority, loop, 1, 2)
+  end))
+end)
+
+describe("set_priority", function()
+  -- The steps of two tasks, of which the second is given to prepare.
+  local function order(prepare)
+    return on_loop(function(loop)
+      local log, say = recorder()
+      local function steps(name)
+        for i = 1, 3 do
+          say(name .. i)()
+          lh.sleep(0)
+        end
+      end
+      loop:create_task(steps, "a")
+      local task = loop:create_task(steps, "b")
+      local expected = prepare(task)
+      loop:run_until_complete(task)
+      turns(loop, 3)
+      assert.equal(expected, table.concat(log, " "))
+    end)
+  end
+
+  it("has the steps of a task overtake what is ready, after the first", order(function(task)
+    task:set_priority(-1)
+    return "a1 b1 b2 b3 a2 a3"
+  end))
+
+  it("can be taken back", order(function(task)
+    task:set_priority(-1)
+    task:set_priority(nil)
+    return "a1 b1 a2 b2 a3 b3"
+  end))
+
+  it("refuses what is no number", on_loop(function(loop)
+    local task = loop:create_task(nothing)
+    raises("number expected", task.set_priority, task, "soon")
+    raises("NaN", task.set_priority, task, 0 / 0)
+    loop:run_until_complete(task)
   end))
 end)
