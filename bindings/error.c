@@ -89,16 +89,11 @@ static int l_iserror(lua_State *L) {
         lua_pushvalue(L, 2);
         luaL_argcheck(L, lua_rawget(L, -2) == LUA_TTABLE, 2, "no error class of this name");
         lua_replace(L, 2);
-    } else if (!lua_isnoneornil(L, 2)) {
-        luaL_checktype(L, 2, LUA_TTABLE);
+    } else if (!lua_istable(L, 2)) { /* nil, too: a class whose name was misspelt */
+        l_type_error(L, 2, "error class");
     }
     if (lua_type(L, 1) != LUA_TTABLE || !lua_getmetatable(L, 1)) {
         lua_pushboolean(L, 0);
-        return 1;
-    }
-    if (lua_isnoneornil(L, 2)) {
-        lua_getfield(L, -1, "__name");
-        lua_pushboolean(L, lua_type(L, -1) == LUA_TSTRING);
         return 1;
     }
     lua_getfield(L, 2, "metatable");

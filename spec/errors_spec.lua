@@ -77,6 +77,12 @@ describe("An error value", function()
     assert.is_false(lh.iserror("TimeoutError", "TimeoutError"))
   end)
 
+  it("is not asked for by a class that there is not", function()
+    raises("error class expected, got nil", lh.iserror, lh.TimeoutError(), lh.TimeoutErorr)
+    raises("error class expected, got no value", lh.iserror, lh.TimeoutError())
+    raises("no error class of this name", lh.iserror, lh.TimeoutError(), "TimeoutErorr")
+  end)
+
   it("made twice is two values", function()
     assert.is_false(rawequal(lh.TimeoutError("a"), lh.TimeoutError("a")))
   end)
