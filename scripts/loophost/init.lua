@@ -1,4 +1,5 @@
--- loophost -- the public names, on one screen. See docs for what they do.
+-- loophost -- the public names, on one screen. What they do is said where they are made, and in
+-- scripts/meta/loophost.lua of those that are C's.
 --
 -- What a script does not use is not loaded: a name is looked up when it is first asked for.
 
