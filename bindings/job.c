@@ -194,9 +194,9 @@ void l_job_open_pool(lua_State *L, struct l_runtime *rt, enum l_pool which) {
     l_pushfunction(L, rt, pool_gc);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
+    lua_setfield(L, -2, pools[which].name); /* before it guards: what is garbage must not */
+    lua_pop(L, 1);
     guard->pool = threadpool_new(pools[which].limit, pools[which].most);
     if (guard->pool == NULL) luaL_error(L, "not enough memory");
     rt->pools[which] = guard->pool;
-    lua_setfield(L, -2, pools[which].name);
-    lua_pop(L, 1);
 }

@@ -254,12 +254,15 @@ static int workers_gc(lua_State *L) {
 static void guard_workers(lua_State *L, struct l_runtime *rt) {
     l_pushshared(L, rt, L_SHARED_SCRATCH);
     if (lua_getfield(L, -1, "workers") == LUA_TNIL) {
-        lua_newuserdatauv(L, 0, 0);
         lua_createtable(L, 0, 1);
         l_pushfunction(L, rt, workers_gc);
         lua_setfield(L, -2, "__gc");
+        lua_newuserdatauv(L, 0, 0);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, -5, "workers"); /* before it guards: what is garbage must not */
+        lua_insert(L, -2);
         lua_setmetatable(L, -2);
-        lua_setfield(L, -3, "workers");
+        lua_pop(L, 1);
     }
     lua_pop(L, 2);
 }

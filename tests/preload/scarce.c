@@ -8,6 +8,7 @@
  *               Returns how many there have been since the last call.  Only those of the
  *               calling thread count, and none that makes a block smaller.
  *   limit(N)    lets descriptors below N be opened only; nil: as many as at first. */
+#include <errno.h>
 #include <lua5.4/lauxlib.h>
 #include <lua5.4/lua.h>
 #include <stdbool.h>
@@ -28,7 +29,9 @@ PER_THREAD bool armed, inside, again;
 static bool fails(void) {
     if (!armed || inside) return false;
     count++;
-    return left > 0 && --left == 0;
+    if (left == 0 || --left > 0) return false;
+    errno = ENOMEM;
+    return true;
 }
 
 /* ---- malloc ---- */
