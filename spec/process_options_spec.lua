@@ -61,12 +61,6 @@ describe("starting a process", function()
     wrong(who:format(2, "option 'stdin': attempt to use a closed file"), exec, "true",
       { stdin = file })
   end))
-
-  it("needs a loop", function()
-    local loop = lh.new_event_loop()
-    if lh.current_task() == nil then raises("no running event loop", exec, "true") end
-    loop:close()
-  end)
 end)
 
 describe("the options #child", function()

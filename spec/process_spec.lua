@@ -1,6 +1,7 @@
 -- Child processes: real ones, by the real clock.
 --
--- All are tagged #child: memcheck, which knows little of clone and pidfds, leaves them out.
+-- Those with a child are tagged #child: memcheck, which knows little of clone and pidfds, leaves
+-- them out.
 
 local lh = require "loophost"
 local children = require "spec.children"
@@ -12,6 +13,14 @@ local exec, shell = lh.create_subprocess_exec, lh.create_subprocess_shell
 local in_task, started, ready = children.in_task, children.started, children.ready
 local HOST = os.getenv("LOOPHOST") -- the specs of stock Lua have it, too
 local PIPES = { stdin = "pipe", stdout = "pipe", stderr = "pipe" }
+
+describe("create_subprocess_exec", function()
+  it("needs a loop", function()
+    local loop = lh.new_event_loop()
+    if lh.current_task() == nil then raises("no running event loop", exec, "true") end
+    loop:close()
+  end)
+end)
 
 describe("a child process #child", function()
   it("has a pid, streams where they are pipes, and a returncode once it has ended",
