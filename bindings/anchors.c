@@ -31,7 +31,7 @@ int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop) {
         return slot;
     }
     if (loop_index == 0) {
-        l_loop_push(L, loop);
+        l_loop_push_alive(L, loop);
         lua_getiuservalue(L, -1, L_LOOP_ANCHORS);
         lua_replace(L, -2);
     } else {

@@ -26,6 +26,11 @@ void l_loop_push(lua_State *L, struct l_loop *loop) {
     lua_replace(L, -2);
 }
 
+void l_loop_push_alive(lua_State *L, struct l_loop *loop) {
+    l_loop_push(L, loop);
+    if (lua_isnil(L, -1)) luaL_error(L, "Event loop is closed");
+}
+
 int l_loop_push_current(lua_State *L, struct l_runtime *rt) {
     if (rt->running != NULL) {
         l_loop_push(L, rt->running);

@@ -143,8 +143,10 @@ int l_loop_run_until_complete(lua_State *L);
 /* For a new loop: prepares what stops it when run_until_complete's future is done. */
 void l_loop_init_until(struct l_loop *loop);
 
-/* Pushes the loop of this address. */
+/* Pushes the loop of this address: nil if it is being collected; or raises then, for who would
+ * have it begin something. */
 void l_loop_push(lua_State *L, struct l_loop *loop);
+void l_loop_push_alive(lua_State *L, struct l_loop *loop);
 
 /* Makes a C frame with the loop at index 1 the loop's frame: inserts anchors and message
  * handler. */

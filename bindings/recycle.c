@@ -13,7 +13,7 @@ void l_recycle_open(struct l_runtime *rt) {
 
 void l_recycle_prepare(lua_State *L, struct l_loop *loop) {
     if (loop->coroutines != NULL || !loop->rt->recycles) return;
-    l_loop_push(L, loop);
+    l_loop_push_alive(L, loop);
     struct l_coroutines *coroutines = lua_newuserdatauv(L, sizeof *coroutines, L_KEPT_COROUTINES);
     memset(coroutines, 0, sizeof *coroutines);
     lua_setiuservalue(L, -2, L_LOOP_COROUTINES);

@@ -206,7 +206,7 @@ struct l_task *l_task_new(lua_State *L, struct l_runtime *rt, int first, int cal
 }
 
 static void put_on_loop(lua_State *L, struct l_task *task, int index, struct l_loop *loop) {
-    l_loop_push(L, loop);
+    l_loop_push_alive(L, loop);
     task->slot = l_anchor(L, index, -1, loop);
     task->future.loop = loop;
     lua_setiuservalue(L, index, L_FUTURE_LOOP);

@@ -175,14 +175,19 @@ static int task_traceback(lua_State *L) {
 static int task_awaiters(lua_State *L) {
     struct l_future *future = l_future_check(L, 1);
     lua_Integer n = 0;
+    lua_settop(L, 1);
     lua_newtable(L);
+    if (future->loop == NULL) return 1;
+    lua_getiuservalue(L, 1, L_FUTURE_LOOP); /* theirs too, and it may be being collected */
+    lua_getiuservalue(L, -1, L_LOOP_ANCHORS);
     for (struct handle *handle = future->callbacks.head.next; handle != &future->callbacks.head;
          handle = handle->next) {
         struct l_task *task = l_task_of(handle);
         if (task == NULL) continue;
-        l_task_push(L, task);
-        lua_rawseti(L, -2, ++n);
+        lua_rawgeti(L, -1, task->slot);
+        lua_rawseti(L, 2, ++n);
     }
+    lua_settop(L, 2);
     return 1;
 }
 

@@ -60,6 +60,39 @@ describe("A finaliser", function()
     collectgarbage()
     collectgarbage()
   end)
+
+  it("cannot begin a task on a loop that is collected with it", function()
+    local outcomes = {}
+    for _, was_used in ipairs { false, true } do
+      local function abandon()
+        local loop = lh.new_event_loop { clock = "virtual" }
+        if was_used then loop:run_until_complete(lh.gather) end
+        setmetatable({}, { __gc = function()
+          outcomes[#outcomes + 1] = select(2, lh.rawpcall(loop.create_task, loop, lh.sleep, 0))
+        end })
+      end
+      abandon()
+      collectgarbage()
+    end
+    assert.matches("Event loop is closed", outcomes[1])
+    assert.matches("Event loop is closed", outcomes[2])
+  end)
+
+  it("is told who awaits a task of a loop that is collected with it", function()
+    local story
+    local function abandon()
+      local loop = lh.new_event_loop { clock = "virtual" }
+      local inner = loop:create_task(lh.sleep, 5)
+      local outer = loop:create_task(function() lh.await(inner) end)
+      outer:set_name "the awaiter"
+      loop:call_later(1, loop.stop, loop)
+      loop:run_forever()
+      setmetatable({}, { __gc = function() story = inner:traceback() end })
+    end
+    abandon()
+    collectgarbage()
+    assert.matches("the awaiter", story)
+  end)
 end)
 
 describe("A callback", function()
