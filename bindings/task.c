@@ -255,13 +255,17 @@ void l_step_ended(struct l_loop *loop, struct l_task *task, int status) {
 }
 
 static void cancel_unbegun(struct l_loop *loop, struct l_task *task) {
+    lua_Debug info;
+    lua_State *coroutine = task->coroutine;
     task->outcome = L_CANCELLED;
     task->must_cancel = false;
     l_anchored(loop, task->slot);
     l_future_getextra(loop->L, -1, L_EXTRA_MESSAGE);
     l_future_setvalue(loop->L, -2, &task->future);
     lua_pop(loop->L, 1);
-    finish(loop, task, false);
+    bool untouched = lua_status(coroutine) == LUA_OK && lua_getstack(coroutine, 0, &info) == 0;
+    if (untouched) lua_settop(coroutine, 0); /* dead, and free of the arguments */
+    finish(loop, task, untouched);
 }
 
 void l_step_carefully(struct l_loop *loop, struct l_task *task) {

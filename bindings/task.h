@@ -48,10 +48,14 @@ struct l_task {
     struct handle place;             /* in line for a lock or the like, until it has run again */
     lua_Number priority;
     int slot;
-    int cancelling : 22;   /* cancel() less uncancel() */
+    int cancelling : 22;   /* cancel() less uncancel(), up to L_TASK_MOST_CANCELS */
     unsigned kept_at : 10; /* the coroutine is one that the loop keeps there; or 0: see recycle.h */
 };
-enum { L_TASK_LAST_LINE = (1 << 20) - 1, L_TASK_LAST_SLOT = (1 << 10) - 1 };
+enum {
+    L_TASK_LAST_LINE = (1 << 20) - 1,
+    L_TASK_LAST_SLOT = (1 << 10) - 1,
+    L_TASK_MOST_CANCELS = (1 << 21) - 1,
+};
 
 /* What lh.Sleep makes: a sleep that is still to be awaited. */
 struct l_sleep {

@@ -77,6 +77,10 @@ int l_task_await_future(lua_State *L, struct l_runtime *rt, int index, struct l_
     return l_task_wait_k(L, task, task->wait, future, (lua_KContext)future, l_task_await_done);
 }
 
+static void count_cancel(struct l_task *task) {
+    if (task->cancelling < L_TASK_MOST_CANCELS) task->cancelling++;
+}
+
 bool l_task_cancel(lua_State *L, struct l_task *task) {
     int top = lua_gettop(L), message = top - 1;
     if (task->future.state != L_PENDING) return false;
@@ -89,7 +93,7 @@ bool l_task_cancel(lua_State *L, struct l_task *task) {
             first = task;
             leap *= 2;
         }
-        task->cancelling++;
+        count_cancel(task);
         if (!lua_checkstack(task->leaf, 1)) return luaL_error(L, "not enough memory");
         lua_State *leaf = task->leaf;
         task = task->wait_on;
@@ -97,7 +101,7 @@ bool l_task_cancel(lua_State *L, struct l_task *task) {
         lua_xmove(leaf, L, 1);
         lua_replace(L, top);
     }
-    task->cancelling++;
+    count_cancel(task);
     bool taken = false;
     if (task->wait == &future_wait) {
         struct l_future *future = task->wait_on;

@@ -394,6 +394,19 @@ describe("cancelling and uncancel", function()
     ends_cancelled(loop, task)
   end))
 
+  it("count up to two million", on_loop(function(loop)
+    local most = 2 ^ 21 - 1
+    local task = loop:create_task(function()
+      while caught(lh.sleep, 10) do end
+    end)
+    loop:run_until_complete(function() lh.sleep(0) end)
+    for _ = 1, most + 5 do task:cancel() end
+    assert.equal(most, task:cancelling())
+    loop:run_until_complete(function() lh.sleep(0) end)
+    assert.equal(most, task:cancelling())
+    assert.equal(most - 1, task:uncancel())
+  end))
+
   it("take a request back, and the next one counts anew", on_loop(function(loop)
     local task = loop:create_task(function()
       if caught(lh.sleep, 10) then
