@@ -107,8 +107,12 @@ static void move(lua_State *L, int items, lua_Integer from, lua_Integer to) {
  * it was.  The comparisons and their order are those of Python's heapq: they decide in
  * which order equal items come out. */
 
-static void check_unchanged(lua_State *L, const struct l_queue *queue, lua_Integer count) {
-    if (queue->count != count) luaL_error(L, "queue changed during a comparison");
+static void check_unchanged(lua_State *L, const struct l_queue *queue, int items,
+                            lua_Integer count) {
+    lua_getiuservalue(L, 1, QUEUE_TABLE);
+    bool is_same = queue->count == count && lua_rawequal(L, -1, items);
+    lua_pop(L, 1);
+    if (!is_same) luaL_error(L, "queue changed during a comparison");
 }
 
 /* Puts the item at the index in; there is a free slot. */
@@ -122,7 +126,7 @@ static void heap_push(lua_State *L, struct l_queue *queue, int items, int item) 
         if (!rises) break;
         place = (place - 1) / 2;
     }
-    check_unchanged(L, queue, count);
+    check_unchanged(L, queue, items, count);
     for (lua_Integer at = count; at != place; at = (at - 1) / 2) {
         move(L, items, (at - 1) / 2, at);
     }
@@ -141,7 +145,7 @@ static void heap_pop(lua_State *L, struct l_queue *queue, int items) {
         path[++depth] = child;
     }
     while (depth > 0 && less_at(L, items, last, path[depth])) depth--;
-    check_unchanged(L, queue, count);
+    check_unchanged(L, queue, items, count);
     lua_rawgeti(L, items, 1);
     for (int i = 0; i < depth; i++) move(L, items, path[i + 1], path[i]);
     move(L, items, last, path[depth]);

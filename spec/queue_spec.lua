@@ -460,6 +460,26 @@ describe("PriorityQueue", function()
     raises("attempt to compare", q.put_nowait, q, "one")
   end)
 
+  it("says so when a comparison empties and fills it again", function()
+    local q, refill = lh.PriorityQueue(), false
+    local mt = { __lt = function(a, b)
+      if refill then
+        refill = false
+        local items = {}
+        while not q:empty() do items[#items + 1] = q:get_nowait() end
+        for _, item in ipairs(items) do q:put_nowait(item) end
+      end
+      return a.weight < b.weight
+    end }
+    local function item(weight) return setmetatable({ weight = weight }, mt) end
+    local count = 1100 -- so many that the place of a burst is not kept
+    for weight = 1, count do q:put_nowait(item(weight)) end
+    refill = true
+    raises("queue changed during a comparison", q.put_nowait, q, item(count + 1))
+    for weight = 1, count do assert.equal(weight, q:get_nowait().weight) end
+    assert.is_true(q:empty())
+  end)
+
   it("gives a task that waits the item that was put", in_task(function()
     local q = lh.PriorityQueue()
     local get = lh.create_task(q.get, q)
