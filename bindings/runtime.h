@@ -79,7 +79,7 @@ struct l_runtime {
     lua_State *coroutine;        /* the coroutine in which that task may wait */
     struct l_loop *running;      /* the loop that runs, or NULL */
     struct l_task *main;         /* the host's main task until it is done, or NULL */
-    char *scratch;               /* memory that reads go to first; see stream.c */
+    char *scratch;               /* memory that reads go to first; see stream_read.c */
     unsigned immediate;          /* operations of this step that could have waited but did not */
     struct handle_queue starved; /* run when a descriptor was given back */
     bool passing;                /* a wait is on its way up from `coroutine` to the step */

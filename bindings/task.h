@@ -1,4 +1,4 @@
-/* task.h -- a coroutine as a job: the only place that resumes and yields.
+/* task.h -- a coroutine as a job: nobody else, but for the step (step.h), resumes and yields.
  *
  * A task is a future whose result its coroutine computes.  Its step resumes the
  * coroutine; a wait records in the task what it waits for and yields; whatever ends
