@@ -1,7 +1,6 @@
 /* runtime.c -- types, shared tables and units. */
 #include "bindings/runtime.h"
 
-#include <math.h>
 #include <string.h>
 
 const char l_kinds[L_TYPE_COUNT];
@@ -104,10 +103,8 @@ bool l_push_script_line(lua_State *L, lua_State *stack) {
 
 int64_t l_checkseconds(lua_State *L, int arg) {
     int is_number;
-    lua_Number ns = lua_tonumberx(L, arg, &is_number) * 1e9;
+    lua_Number seconds = lua_tonumberx(L, arg, &is_number);
     if (!is_number) luaL_checknumber(L, arg); /* raises */
-    luaL_argcheck(L, !isnan(ns), arg, "seconds must not be NaN");
-    if (ns >= (lua_Number)L_FOREVER_NS) return L_FOREVER_NS;
-    if (ns <= -(lua_Number)L_FOREVER_NS) return -L_FOREVER_NS;
-    return (int64_t)(ns + copysign(0.5, ns));
+    luaL_argcheck(L, !isnan(seconds), arg, "seconds must not be NaN");
+    return l_nanoseconds(seconds);
 }

@@ -9,6 +9,7 @@
 
 #include <lua5.4/lauxlib.h>
 #include <lua5.4/lua.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -181,14 +182,21 @@ void l_pushhook(lua_State *L, struct l_runtime *rt, const char *name);
  * false: there is none, and nothing is pushed. */
 bool l_push_script_line(lua_State *L, lua_State *stack);
 
-/* Seconds of Lua to nanoseconds: rounds to the nearest, saturates.  NaN is an argument
- * error. */
-int64_t l_checkseconds(lua_State *L, int arg);
+/* "Never": further away than any clock gets. */
+#define L_FOREVER_NS (INT64_MAX / 4)
+
+/* Seconds of Lua, which are not NaN, to nanoseconds: rounds to the nearest, saturates. */
+static inline int64_t l_nanoseconds(lua_Number seconds) {
+    lua_Number ns = seconds * 1e9;
+    if (ns >= (lua_Number)L_FOREVER_NS) return L_FOREVER_NS;
+    if (ns <= -(lua_Number)L_FOREVER_NS) return -L_FOREVER_NS;
+    return (int64_t)(ns + copysign(0.5, ns));
+}
 static inline lua_Number l_seconds(int64_t ns) {
     return (lua_Number)ns / 1e9;
 }
 
-/* "Never": further away than any clock gets. */
-#define L_FOREVER_NS (INT64_MAX / 4)
+/* The argument in nanoseconds; NaN is an argument error. */
+int64_t l_checkseconds(lua_State *L, int arg);
 
 #endif

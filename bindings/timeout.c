@@ -118,13 +118,6 @@ static void disarm(lua_State *L, int index, struct l_timeout *timeout) {
 
 /* ---- beginning ---- */
 
-static int64_t to_ns(lua_Number seconds) {
-    lua_Number ns = seconds * 1e9;
-    if (ns >= (lua_Number)L_FOREVER_NS) return L_FOREVER_NS;
-    if (ns <= -(lua_Number)L_FOREVER_NS) return -L_FOREVER_NS;
-    return (int64_t)(ns + copysign(0.5, ns));
-}
-
 /* A number of seconds at the index, or nil: whether there is one. */
 static bool check_seconds(lua_State *L, int arg) {
     if (lua_isnoneornil(L, arg)) return false;
@@ -140,7 +133,7 @@ static void set_deadline_carefully(lua_State *L, int index, struct l_timeout *ti
                                    lua_Number seconds, bool is_delay) {
     int loop_index = l_loop_push_current(L, timeout->task->future.rt);
     struct l_loop *loop = l_loop_check_open(L, loop_index);
-    int64_t now_ns = 0, when_ns = to_ns(seconds);
+    int64_t now_ns = 0, when_ns = l_nanoseconds(seconds);
     lua_Number now;
     if (loop->overrides & L_OVERRIDE_TIME) {
         call_loop(L, loop_index, "time", 0);
@@ -167,7 +160,7 @@ static void set_deadline(lua_State *L, int index, struct l_timeout *timeout, lua
         set_deadline_carefully(L, index, timeout, seconds, is_delay);
         return;
     }
-    int64_t now_ns = loop_now(&loop->loop), when_ns = to_ns(seconds);
+    int64_t now_ns = loop_now(&loop->loop), when_ns = l_nanoseconds(seconds);
     timeout->when = is_delay ? l_seconds(now_ns) + seconds : seconds;
     arm(L, index, timeout, loop, is_delay ? now_ns + when_ns : when_ns, now_ns);
 }
