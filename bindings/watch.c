@@ -87,7 +87,9 @@ static int add_watch(lua_State *L, enum poll_direction direction, const char *ev
     int result = poller_start(&loop->loop.poller, &watch->watch, fd, direction);
     if (result < 0) {
         l_unanchor_anywhere(L, loop, watch->slot);
-        return luaL_argerror(L, 2, lua_pushfstring(L, "%s (descriptor %d)", strerror(-result), fd));
+        const char *what =
+            result == -EEXIST ? "in use by a stream, server or the like" : strerror(-result);
+        return luaL_argerror(L, 2, lua_pushfstring(L, "%s (descriptor %d)", what, fd));
     }
     loop->loop.outstanding++;
     if (loop->loop.trace.on) {

@@ -78,6 +78,17 @@ describe("a wrong argument of", function()
   end))
 end)
 
+it("a descriptor that is a stream's cannot be watched as well", support.in_real_task(function(loop)
+  local server <close> = assert(lh.start_server(function(peer) peer:close() end, "127.0.0.1", 0))
+  local stream <close> = assert(lh.open_connection(server:getsockname()))
+  all_raise {
+    { "bad argument #1 to 'add_reader' (in use by a stream, server or the like",
+      function() loop:add_reader(stream, ignore) end },
+    { "bad argument #1 to 'add_writer' (in use by a stream, server or the like",
+      function() loop:add_writer(stream:fileno(), ignore) end },
+  }
+end))
+
 describe("a method that is called with a dot", function()
   it("of a server says so", expect.in_task(function()
     local server <close> = assert(lh.start_server(ignore, "127.0.0.1", 0))
