@@ -92,13 +92,14 @@ void l_future_setvalue(lua_State *L, int index, const struct l_future *future) {
 /* Has the loop anchor each function that waits for the future at the index. */
 static void anchor_functions(lua_State *L, int index, struct l_future *future) {
     if (future->functions == 0) return;
-    if (future->loop->closed) luaL_error(L, "Event loop is closed");
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     l_future_getextra(L, index, L_EXTRA_CALLBACKS);
     int list = lua_gettop(L);
     lua_getiuservalue(L, index, L_FUTURE_LOOP);
     for (lua_Integer i = 1; lua_rawgeti(L, list, i) != LUA_TNIL; i++) {
-        l_handle_attach(L, lua_touserdata(L, -1), list + 1, future->loop);
+        struct l_handle *handle = lua_touserdata(L, -1);
+        bool is_anchored = handle->loop != NULL; /* before memory ran out for another */
+        if (!is_anchored) l_handle_attach(L, handle, list + 1, future->loop);
         lua_pop(L, 1);
     }
     lua_settop(L, list - 1);
@@ -124,15 +125,18 @@ void l_future_settle(lua_State *L, int index, struct l_future *future, enum l_fu
     lua_Integer called = 0;
     int list = 0; /* of the functions, if they go through the loop's own call_soon */
     index = lua_absindex(L, index);
-    future->state = state;
     if (future->functions > 0 && (future->loop->overrides & L_OVERRIDE_CALL_SOON)) {
         luaL_checkstack(L, LUA_MINSTACK, NULL);
         l_future_getextra(L, index, L_EXTRA_CALLBACKS);
         list = lua_gettop(L);
         future->functions = 0;
+    } else if (future->functions > 0 && future->loop->closed) {
+        future->state = state; /* as in asyncio, the future is done all the same */
+        luaL_error(L, "Event loop is closed");
     } else {
         anchor_functions(L, index, future);
     }
+    future->state = state;
     while ((callback = handle_pop(&future->callbacks)) != NULL) {
         struct l_task *task = l_task_of(callback);
         if (task != NULL) {
@@ -144,6 +148,20 @@ void l_future_settle(lua_State *L, int index, struct l_future *future, enum l_fu
         }
     }
     if (list != 0) lua_settop(L, list - 1);
+}
+
+void l_future_settle_anyway(lua_State *L, struct l_future *future, enum l_future_state state) {
+    struct handle *callback = future->callbacks.head.next;
+    while (callback != &future->callbacks.head) {
+        struct l_handle *function = l_handle_of(callback);
+        callback = callback->next;
+        if (function == NULL) continue;
+        handle_unlink(&function->timer.handle);
+        if (function->loop != NULL) l_unanchor_anywhere(L, function->loop, function->slot);
+        function->loop = NULL;
+    }
+    future->functions = 0;
+    l_future_settle(L, 0, future, state);
 }
 
 /* The error that the future at the index failed with will be reported, unless somebody

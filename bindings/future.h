@@ -61,8 +61,13 @@ static inline bool l_future_is_task(const struct l_future *future) {
 }
 
 /* Settles the future at the index with what is its value already, and
- * schedules its callbacks.  May raise out of memory, before anything has changed. */
+ * schedules its callbacks.  May raise out of memory, before anything has changed; or
+ * what a call_soon of the loop's own raises. */
 void l_future_settle(lua_State *L, int index, struct l_future *future, enum l_future_state state);
+
+/* What is to be done if it has raised and nobody can try again: who waits is woken, functions
+ * that have not been scheduled are lost.  Never raises. */
+void l_future_settle_anyway(lua_State *L, struct l_future *future, enum l_future_state state);
 
 /* Pushes the results and returns their number, or raises the error or CancelledError. */
 int l_future_results(lua_State *L, int index, struct l_future *future);

@@ -141,6 +141,7 @@ static void finish(struct l_loop *loop, struct l_task *task, bool returned) {
         lua_pushcfunction(L, settle);
         l_anchored(loop, slot);
         if (lua_pcall(L, 1, 0, L_FRAME_HANDLER) != LUA_OK) {
+            l_future_settle_anyway(L, &task->future, task->outcome);
             l_loop_report(loop, "Exception at the end of a task", NULL, 0);
         }
     }

@@ -121,6 +121,45 @@ describe("A callback", function()
   end)
 end)
 
+describe("A loop whose call_soon() raises at the end of a task", function()
+  it("reports that, and wakes those who await the task", function()
+    local function unwanted() end
+    local Class = lh.EventLoop:subclass {
+      call_soon = function(self, fn, ...)
+        if fn == unwanted then error("not this one", 0) end
+        return lh.EventLoop.call_soon(self, fn, ...)
+      end,
+    }
+    local loop, reported = Class { clock = "virtual" }, {}
+    loop:set_exception_handler(function(_, context)
+      reported[#reported + 1] = context.exception
+    end)
+    local task = loop:create_task(function()
+      lh.sleep(1)
+      return "result"
+    end)
+    task:add_done_callback(unwanted)
+    task:add_done_callback(print)
+    local function await() return lh.await(task) end
+    assert.equal("result", loop:run_until_complete(await))
+    assert.same({ "not this one" }, reported)
+    loop:close()
+  end)
+end)
+
+describe("A future of a loop that is closed", function()
+  it("is done when its result is set, though its callbacks cannot run", function()
+    local loop = lh.new_event_loop()
+    local future = loop:create_future()
+    future:add_done_callback(print)
+    loop:close()
+    local ok, err = lh.rawpcall(future.set_result, future, 5)
+    assert.is_false(ok)
+    assert.matches("Event loop is closed", err)
+    assert.equal(5, future:result())
+  end)
+end)
+
 describe("A loop that overrides time()", function()
   it("is asked for the time of a Sleep that is yielded", function()
     local asked = 0
