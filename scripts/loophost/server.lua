@@ -273,6 +273,9 @@ function Server:is_serving()
 end
 
 -- Where it listens first: host and port, or the path. nil, message, code once it is closed.
+---@return string? host or path
+---@return integer|string? port or message
+---@return string? code
 function Server:getsockname()
   check(self, "getsockname")
   if not self.open then return nil, "EBADF: the server is closed", "EBADF" end
