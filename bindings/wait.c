@@ -50,7 +50,7 @@ int l_task_await_done(lua_State *L, int status, lua_KContext context) {
     if (future == NULL) future = lua_touserdata(L, 1);
     struct l_task *task = future->rt->current;
     (void)status;
-    if (task->throwing) {
+    if (task != NULL && task->throwing) { /* or stock Lua resumes what is not its to resume */
         if (future->state != L_CANCELLED) l_task_resumed(L, future->rt);
         task->throwing = false;
     }
@@ -81,6 +81,15 @@ static void count_cancel(struct l_task *task) {
     if (task->cancelling < L_TASK_MOST_CANCELS) task->cancelling++;
 }
 
+/* Pushes what the task awaits, a future; or something else, and returns false: by stock Lua's
+ * means, which we cannot forbid, somebody has resumed or closed its coroutine. */
+static bool push_awaited(lua_State *L, const struct l_task *task) {
+    if (!lua_checkstack(task->leaf, 1)) luaL_error(L, "not enough memory");
+    lua_pushvalue(task->leaf, 1);
+    lua_xmove(task->leaf, L, 1);
+    return lua_touserdata(L, -1) == task->wait_on;
+}
+
 bool l_task_cancel(lua_State *L, struct l_task *task) {
     int top = lua_gettop(L), message = top - 1;
     if (task->future.state != L_PENDING) return false;
@@ -88,28 +97,20 @@ bool l_task_cancel(lua_State *L, struct l_task *task) {
     /* A task that awaits a task passes the cancellation on, and that one may again. */
     const struct l_task *first = task;
     size_t steps = 0, leap = 2; /* Brent: does a task await itself by way of others? */
-    while (task->wait == &task_wait && task->wait_on != first) {
+    while (task->wait == &task_wait && task->wait_on != first && push_awaited(L, task)) {
         if (++steps == leap) {
             first = task;
             leap *= 2;
         }
         count_cancel(task);
-        if (!lua_checkstack(task->leaf, 1)) return luaL_error(L, "not enough memory");
-        lua_State *leaf = task->leaf;
         task = task->wait_on;
-        lua_pushvalue(leaf, 1);
-        lua_xmove(leaf, L, 1);
         lua_replace(L, top);
     }
     count_cancel(task);
     bool taken = false;
-    if (task->wait == &future_wait) {
-        struct l_future *future = task->wait_on;
-        if (!lua_checkstack(task->leaf, 1)) return luaL_error(L, "not enough memory");
-        lua_pushvalue(task->leaf, 1);
-        lua_xmove(task->leaf, L, 1);
+    if (task->wait == &future_wait && push_awaited(L, task)) {
         lua_pushvalue(L, message);
-        taken = l_future_cancel(L, -2, future);
+        taken = l_future_cancel(L, -2, task->wait_on);
     } else if (task->wait != NULL) {
         task->wait->leave(task);
         task->cancel_woke = true;

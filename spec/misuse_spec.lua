@@ -40,6 +40,23 @@ describe("A task whose coroutine is a script's", function()
   end)
 end)
 
+describe("A task whose coroutine is resumed outside of a task, as stock Lua lets one do", function()
+  it("can be cancelled, whatever it awaited", function()
+    for _, kind in ipairs { "future", "task" } do
+      local loop = lh.new_event_loop { clock = "virtual" }
+      local awaited = kind == "future" and loop:create_future() or loop:create_task(lh.sleep, 5)
+      local task = loop:create_task(lh.await, awaited)
+      loop:call_later(1, loop.stop, loop)
+      loop:run_forever()
+      _G.coroutine.resume(task:get_coro()) -- in the host, it is refused
+      assert.is_true(task:cancel())
+      lh.rawpcall(loop.run_until_complete, loop, task)
+      assert.is_true(task:done())
+      loop:close()
+    end
+  end)
+end)
+
 describe("Tasks that await each other in a circle", function()
   it("can be cancelled", function()
     support.run(function()

@@ -148,6 +148,44 @@ describe("the coroutine of a task that is done", function()
     assert.is_nil(next(seen))
   end))
 
+  it("is left alone on a loop whose own call_soon may refuse the task", function()
+    local refuses = false
+    local Class = lh.EventLoop:subclass {
+      call_soon = function(self, ...)
+        if refuses then error("refused", 0) end
+        return lh.EventLoop.call_soon(self, ...)
+      end,
+    }
+    local loop, held = Class { clock = "virtual" }, setmetatable({}, { __mode = "k" })
+    local function body() lh.sleep(0) end
+    loop:run_until_complete(function()
+      for _ = 1, 5 do lh.await(lh.create_task(body)) end
+      refuses = true
+      for _ = 1, 5 do
+        local object = {}
+        held[object] = true
+        assert.is_false((lh.rawpcall(lh.create_task, body, object)))
+      end
+      refuses = false
+    end)
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(next(held))
+    loop:close()
+  end)
+
+  it("is not used again where a new one would inherit a debug hook", in_task(function()
+    local mask
+    local function body() mask = select(2, debug.gethook()) end
+    for _ = 1, 5 do lh.await(lh.create_task(body)) end
+    assert.is_nil(mask)
+    debug.sethook(function() end, "l")
+    local task = lh.create_task(body)
+    debug.sethook()
+    lh.await(task)
+    assert.equal("l", mask)
+  end))
+
   -- Uses coroutines again, leaves tasks that wait, and says which coroutines those have.
   local function leave(loop, count)
     local tasks = {}
