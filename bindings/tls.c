@@ -171,8 +171,6 @@ static int tls_attach(lua_State *L) {
     return 1;
 }
 
-static int handshake_step(lua_State *L, int status, lua_KContext resumed);
-
 /* While the handshake lasts nobody else reads or writes. */
 static void claim(struct l_stream *stream, struct l_task *task) {
     stream->busy_reading = true;
