@@ -101,8 +101,7 @@ describe("the coroutine of a task that is done", function()
     end
   end))
 
-  it("is used again at all, in the host", in_task(function()
-    if not in_host then return pending("stock Lua: nobody knows who has a coroutine") end
+  local function is_used_again()
     local function body() lh.sleep(0) end
     lh.await(lh.create_task(body))
     collectgarbage()
@@ -112,6 +111,22 @@ describe("the coroutine of a task that is done", function()
     local grown = collectgarbage "count" - before
     collectgarbage "restart"
     assert.is_true(grown < 100, "100 tasks took " .. grown .. " KiB")
+  end
+
+  it("is used again at all, in the host", in_task(function()
+    if not in_host then return pending("stock Lua: nobody knows who has a coroutine") end
+    is_used_again()
+  end))
+
+  it("is used again after hundreds of them were given away", in_task(function()
+    if not in_host then return pending("stock Lua: nobody knows who has a coroutine") end
+    for _ = 1, 300 do
+      lh.await(lh.create_task(lh.sleep, 0))
+      local task = lh.create_task(lh.sleep, 0)
+      task:get_coro()
+      lh.await(task)
+    end
+    is_used_again()
   end))
 
   it("is the task's while that can be seen, wherever the task ends", in_task(function()

@@ -152,6 +152,21 @@ LOOP_TEST(what_a_turn_did_not_reach_comes_first_in_the_next) {
     assert_turn("ba");
 }
 
+LOOP_TEST(what_was_overtaken_once_holds_its_place_until_it_has_run) {
+    f->a.then = f->b.then = hurry_other;
+    f->a.other = f->b.other = &f->d;
+    soon(&f->a);
+    soon(&f->b);
+    assert_turn("ad");
+    f->d.then = hurry_other;
+    f->d.other = &f->e;
+    soon(&f->c);
+    soon(&f->a);
+    f->a.then = NULL;
+    assert_turn("bde"); /* as many as stood there */
+    assert_turn("ca");
+}
+
 LOOP_TEST(the_last_callback_of_a_turn_leaves_its_priority_for_the_next) {
     f->a.then = hurry_other;
     f->a.other = &f->b;
