@@ -80,6 +80,7 @@ local path = os.tmpname()
 os.remove(path)
 local unix_server = assert(lh.start_unix_server(serve, path))
 finish(peer("byte_by_byte", port))
+settled()
 local before = descriptors()
 
 for _, name in ipairs { "resets", "byte_by_byte", "end_with_data", "urgent" } do
