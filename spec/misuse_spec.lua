@@ -127,6 +127,21 @@ describe("A finaliser", function()
 end)
 
 describe("A callback", function()
+  it("that raises is not kept for that", function()
+    local loop, held = lh.new_event_loop { clock = "virtual" }, setmetatable({}, { __mode = "k" })
+    loop:set_exception_handler(function() end)
+    for _ = 1, 5 do
+      local object = {}
+      held[object] = true
+      loop:call_soon(error, object)
+    end
+    loop:run_until_complete(lh.sleep, 0)
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(next(held))
+    loop:close()
+  end)
+
   it("with more arguments than can be kept is refused", function()
     local loop = lh.new_event_loop { clock = "virtual" }
     local many = {}

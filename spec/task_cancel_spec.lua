@@ -21,6 +21,64 @@ local function ends_cancelled(loop, task)
   return err
 end
 
+describe("task:cancel, asked for twice before the task runs again,", function()
+  -- Whose message it raises is CPython 3.11's choice.
+  local function message_of(loop, wait, before)
+    local first, second
+    local task = loop:create_task(function()
+      first = caught(wait).message
+      second = caught(lh.sleep, 1)
+    end)
+    turns(loop)
+    before()
+    task:cancel "one"
+    task:cancel "two"
+    loop:run_until_complete(task)
+    assert.is_nil(second) -- once
+    assert.equal(2, task:cancelling())
+    return first
+  end
+  local function nothing() end
+
+  it("raises the first message in a sleep or a queue", on_loop(function(loop)
+    local q = lh.Queue()
+    assert.equal("one", message_of(loop, function() lh.sleep(1) end, nothing))
+    assert.equal("one", message_of(loop, function() q:get() end, nothing))
+  end))
+
+  it("raises the last message when the wait was over already", on_loop(function(loop)
+    local future, q = loop:create_future(), lh.Queue()
+    assert.equal("two", message_of(loop, function() lh.await(future) end, function()
+      future:set_result()
+    end))
+    assert.equal("two", message_of(loop, function() q:get() end, function() q:put_nowait(1) end))
+    assert.equal(1, q:qsize())
+  end))
+end)
+
+describe("task:cancel at a yield of stock Lua's, where nothing can be raised,", function()
+  it("is raised at the next wait, and so is a later one", on_loop(function(loop)
+    local yield = _G.coroutine.yield -- in the host ours, which does raise
+    local log = {}
+    local task = loop:create_task(function()
+      caught(yield)
+      caught(yield, "value")
+      for i = 1, 2 do log[i] = caught(lh.sleep, 10) ~= nil end
+    end)
+    turns(loop)
+    turns(loop)
+    if yield ~= lh.coroutine.yield then task:cancel() end
+    turns(loop)
+    turns(loop)
+    if yield == lh.coroutine.yield then task:cancel() end
+    turns(loop)
+    turns(loop)
+    task:cancel()
+    loop:run_until_complete(task)
+    assert.same({ true, true }, log)
+  end))
+end)
+
 describe("task:cancel", function()
   it("ends a task that sleeps, in no time", on_loop(function(loop)
     local task = loop:create_task(function()

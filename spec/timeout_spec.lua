@@ -29,6 +29,16 @@ local function busy(seconds)
 end
 
 describe("timeout", function()
+  it("is told by the trace of its loop", in_task(function()
+    local loop = lh.get_running_loop()
+    loop:set_trace(true)
+    lh.timeout(5)
+    loop:set_trace(false)
+    local events = {}
+    for i, entry in ipairs(loop:get_trace()) do events[i] = entry.event end
+    assert.same({ "call_at" }, events)
+  end))
+
   it("raises TimeoutError when the block takes too long", in_task(function()
     local t, before = nil, now()
     raises(lh.TimeoutError, function()
