@@ -77,6 +77,15 @@ describe("task:cancel at a yield of stock Lua's, where nothing can be raised,", 
     loop:run_until_complete(task)
     assert.same({ true, true }, log)
   end))
+
+  it("is raised in the waits that follow", on_loop(function(loop)
+    local task = loop:create_task(function()
+      _G.coroutine.yield()
+      return (lh.rawpcall(lh.sleep, 10))
+    end)
+    loop:call_later(1, task.cancel, task)
+    assert.is_false(loop:run_until_complete(task))
+  end))
 end)
 
 describe("task:cancel", function()

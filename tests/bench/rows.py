@@ -57,7 +57,7 @@ ROWS = [
     Row("switch-10", "task switch, 10 tasks", "switch", SWITCH, [ratio(1.25)], size=10,
         peers=False),
     Row("switch-1e5", "task switch, 100,000 tasks", "switch", SWITCH, [ratio(1.25)],
-        size=10**5, peers=False),
+        size=10**5, ops=10**7, peers=False),  # with fewer, tasks begin and end all the time
     Row("callsoon-chain", "call_soon, chain", "callsoon_chain",
         "lua_call on an anchored function", [ratio(3.5)]),
     Row("callsoon-batch", "call_soon, batch of 100,000", "callsoon_batch",
