@@ -10,12 +10,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { SLAB_SIZE = 32 * 1024, ARENA_SLABS = 64, FIRST_SPARES = 32 };
-static const size_t ARENA_SIZE = (size_t)ARENA_SLABS * SLAB_SIZE; /* a huge page of x86-64 */
+enum { SLAB_SIZE = 32 * 1024, ARENA_SLABS = 32, FIRST_SPARES = 32 };
 
-/* From so many arenas on the heap is large: what is added to it then is in huge pages, where the
- * kernel has some, as most of the time of a large heap goes into finding its pages. */
-enum { SMALL_ARENAS = 16 };
+/* One slab more, so that ARENA_SLABS of them can begin at a multiple of their size. */
+static const size_t MAP_SIZE = (size_t)(ARENA_SLABS + 1) * SLAB_SIZE;
 
 struct block {
     struct block *next;
@@ -33,12 +31,10 @@ struct alloc_slab {
 
 struct alloc_arena {
     struct alloc_arena *next;
-    void *map; /* what the kernel gave, */
-    size_t map_size;
+    void *map;       /* what the kernel gave, */
     char *slabs;     /* and where in it the slabs begin */
-    uint64_t absent; /* a bit for each slab that is without memory, */
-    uint64_t gone;   /* and for those whose memory was given back */
-    bool is_huge;
+    uint32_t absent; /* a bit for each slab that is without memory, */
+    uint32_t gone;   /* and for those whose memory was given back */
 };
 
 /* Steps of 8 bytes up to 128, of 16 up to 320, of 32 up to 512; 720 is what the stack of a
@@ -58,13 +54,9 @@ static unsigned class_of(size_t size) {
     return sizes[class] < size ? class + 1 : class;
 }
 
-/* The address, or the nearest one before, that is a multiple of the size. */
-static void *align_down(const void *address, size_t size) {
-    return (void *)((uintptr_t)address & ~(size - 1)); /* NOLINT(performance-no-int-to-ptr) */
-}
-
 static struct alloc_slab *slab_of(const void *block) {
-    return align_down(block, SLAB_SIZE);
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+    return (struct alloc_slab *)((uintptr_t)block & ~(uintptr_t)(SLAB_SIZE - 1));
 }
 
 /* ---- slabs ---- */
@@ -88,24 +80,16 @@ static void close_slab(struct alloc *alloc, struct alloc_slab *slab) {
     if (slab->next != NULL) slab->next->prev = slab->prev;
 }
 
-/* Room for the slabs, of which no memory is used yet, and enough of it before and behind that
- * they can begin at a multiple of their size, or of the arena's. */
 static struct alloc_arena *new_arena(struct alloc *alloc) {
     struct alloc_arena *arena = malloc(sizeof *arena);
     if (arena == NULL) return NULL;
-    arena->is_huge = alloc->arena_count >= SMALL_ARENAS;
-    size_t unit = arena->is_huge ? ARENA_SIZE : SLAB_SIZE;
-    arena->map_size = ARENA_SIZE + unit;
-    arena->map =
-        mmap(NULL, arena->map_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    arena->map = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (arena->map == MAP_FAILED) {
         free(arena);
         return NULL;
     }
-    arena->slabs = align_down((char *)arena->map + unit - 1, unit);
-    if (arena->is_huge) madvise(arena->slabs, ARENA_SIZE, MADV_HUGEPAGE);
-    alloc->arena_count++;
-    arena->absent = UINT64_MAX;
+    arena->slabs = (char *)slab_of((char *)arena->map + SLAB_SIZE - 1);
+    arena->absent = UINT32_MAX;
     arena->gone = 0;
     arena->next = alloc->arenas;
     alloc->arenas = arena;
@@ -117,8 +101,8 @@ static struct alloc_slab *absent_slab(struct alloc *alloc) {
     while (arena != NULL && arena->absent == 0) arena = arena->next;
     if (arena == NULL) arena = new_arena(alloc);
     if (arena == NULL) return NULL;
-    unsigned index = (unsigned)__builtin_ctzll(arena->absent);
-    uint64_t bit = (uint64_t)1 << index;
+    unsigned index = (unsigned)__builtin_ctz(arena->absent);
+    uint32_t bit = (uint32_t)1 << index;
     if (arena->gone & bit) alloc->keep += 2; /* it was given back too early */
     arena->absent &= ~bit;
     arena->gone &= ~bit;
@@ -157,12 +141,8 @@ static void give_back(struct alloc *alloc, struct alloc_slab *slab) {
     }
     struct alloc_arena *arena = slab->arena;
     size_t index = (size_t)((char *)slab - arena->slabs) / SLAB_SIZE;
-    arena->absent |= (uint64_t)1 << index;
-    arena->gone |= (uint64_t)1 << index;
-    if (arena->is_huge) { /* or the kernel would fill the gap again, some time */
-        arena->is_huge = false;
-        madvise(arena->slabs, ARENA_SIZE, MADV_NOHUGEPAGE);
-    }
+    arena->absent |= (uint32_t)1 << index;
+    arena->gone |= (uint32_t)1 << index;
     madvise(slab, SLAB_SIZE, MADV_DONTNEED);
 }
 
@@ -236,7 +216,7 @@ void alloc_close(struct alloc *alloc) {
     struct alloc_arena *arena = alloc->arenas;
     while (arena != NULL) {
         struct alloc_arena *next = arena->next;
-        munmap(arena->map, arena->map_size);
+        munmap(arena->map, MAP_SIZE);
         free(arena);
         arena = next;
     }

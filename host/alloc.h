@@ -23,8 +23,7 @@ struct alloc {
     struct alloc_slab *spare;               /* of no size, still in memory */
     unsigned spares, keep;                  /* how many there are; how many shall stay */
     struct alloc_arena *arenas;             /* what the slabs are cut from */
-    unsigned arena_count;
-    bool closing; /* set by the owner, who is about to close it: blocks
+    bool closing;                           /* set by the owner, who is about to close it: blocks
                                                are not worth being kept apart any more */
 };
 
