@@ -125,7 +125,22 @@ end
 
 -- ---- handshakes ----
 
--- Encrypts the stream from now on; closes it if that fails.
+-- true, or nil, message, code
+local function shake_hands(stream, context, host, checked)
+  local attached, message, code = core.tls_attach(stream, context, host,
+    checked.shutdown_timeout or SHUTDOWN_TIMEOUT, checked.alpn)
+  if not attached then return nil, message, code end
+  local in_time, ok
+  in_time, ok, message, code = core.pcall(core.wait_for, function()
+    return core.tls_handshake(stream)
+  end, checked.handshake_timeout or HANDSHAKE_TIMEOUT)
+  if in_time then return ok, message, code end
+  if not core.iserror(ok, core.errors.TimeoutError) then error(ok, 0) end
+  return nil, "ETIMEDOUT: the TLS handshake took too long", "ETIMEDOUT"
+end
+
+-- Encrypts the stream from now on; closes it if that fails, also for want of memory: on the way
+-- from here to the protected call there is nothing to allocate.
 ---@param stream loophost.Stream
 ---@param context userdata
 ---@param host? string whom a client expects
@@ -134,25 +149,11 @@ end
 ---@return string? message
 ---@return string? code
 function tls.handshake(stream, context, host, checked)
-  local done = false
-  local _guard <close> = setmetatable({}, { __close = function()
-    if not done then stream:close() end
-  end })
-  local attached, message, code = core.tls_attach(stream, context, host,
-    checked.shutdown_timeout or SHUTDOWN_TIMEOUT, checked.alpn)
-  if not attached then return nil, message, code end
-  local in_time, ok
-  in_time, ok, message, code = core.pcall(core.wait_for, function()
-    return core.tls_handshake(stream)
-  end, checked.handshake_timeout or HANDSHAKE_TIMEOUT)
-  if not in_time then
-    if not core.iserror(ok, core.errors.TimeoutError) then error(ok, 0) end
-    return nil, "ETIMEDOUT: the TLS handshake took too long", "ETIMEDOUT"
-  elseif not ok then
-    return nil, message, code
-  end
-  done = true
-  return stream
+  local ran, ok, message, code = core.rawpcall(shake_hands, stream, context, host, checked)
+  if ran and ok then return stream end
+  stream:close()
+  if not ran then error(ok, 0) end
+  return nil, message, code
 end
 
 -- A connection's handler that begins with the handshake. As in asyncio, one that fails
