@@ -205,19 +205,13 @@ static bool is_new(lua_State *L) {
     return true;
 }
 
-static void anchor(lua_State *L, struct l_gather *gather) {
-    lua_pushvalue(L, GATHER);
-    gather->slot = l_anchor(L, -1, LOOP, gather->loop);
-    lua_pop(L, 1);
-}
-
 /* Adds the gather's callback to the future on top. */
 static void observe(lua_State *L, struct l_gather *gather, struct l_gather_child *child) {
     struct l_loop *loop = gather->loop;
     struct l_future *future = l_future_check(L, ITEM);
     gather->left++;
     if (l_future_is_task(future) && future->loop == loop && loop->overrides == 0) {
-        if (gather->linked == 0) anchor(L, gather);
+        if (gather->linked == 0) gather->slot = l_anchor(L, GATHER, LOOP, loop);
         *child = (struct l_gather_child){.gather = gather, .future = future};
         handle_init(&child->handle, child_done);
         gather->linked++;

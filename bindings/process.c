@@ -337,9 +337,7 @@ static int start(lua_State *L, struct l_process *process, int self, struct order
         if (result < 0) return result;
     }
     set_mask(L, process->rt, &order->spawn.mask);
-    lua_getiuservalue(L, self, PROCESS_LOOP);
-    lua_pushvalue(L, self);
-    process->slot = l_anchor(L, -1, -2, loop);
+    process->slot = l_anchor(L, self, 0, loop);
     int result = spawn_start(&order->spawn, &process->child, step);
     if (result == 0) {
         result = poller_start(&loop->loop.poller, &process->watch, process->child.pidfd, POLL_READ);

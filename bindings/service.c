@@ -128,11 +128,7 @@ static int serve(lua_State *L) {
     lua_getiuservalue(L, 1, L_SERVICE_LOOP);
     struct l_connection *connection =
         l_stream_prepare(L, service->rt, sizeof *connection, L_CONNECTION_USERVALUES);
-    if (is_idle(service)) {
-        lua_pushvalue(L, 1);
-        service->slot = l_anchor(L, -1, 2, service->loop);
-        lua_pop(L, 1);
-    }
+    if (is_idle(service)) service->slot = l_anchor(L, 1, 2, service->loop);
     service->active++;
     connection->service = service;
     arrival->connection = connection;
