@@ -52,6 +52,14 @@ function expect.cancelled(task)
   return err
 end
 
+-- Awaits with CancelledError caught, as `except CancelledError` does.
+function expect.caught(fn, ...)
+  local ok, err = lh.rawpcall(fn, ...)
+  if ok then return nil end
+  assert(lh.iserror(err, lh.CancelledError), "not a CancelledError: " .. tostring(err))
+  return err
+end
+
 -- Counts how often a body came by: tally() adds one, tally.n is the count.
 function expect.log()
   local log = { n = 0 }
