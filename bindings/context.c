@@ -26,6 +26,17 @@ void l_context_swap(lua_State *L, struct l_runtime *rt) {
     lua_pop(L, 1);
 }
 
+bool l_context_enter(lua_State *L, struct l_runtime *rt, int self, int index) {
+    if (!rt->context_set) return false;
+    if (index != 0) {
+        lua_getiuservalue(L, self, index);
+    } else {
+        lua_pushboolean(L, false);
+    }
+    l_context_swap(L, rt);
+    return true;
+}
+
 /* context() -> the current one, nil or false if none was ever set */
 static int get_context(lua_State *L) {
     l_context_push(L, l_runtime(L));

@@ -16,4 +16,13 @@ void l_context_push(lua_State *L, struct l_runtime *rt);
 /* Exchanges the context of callbacks with the one on top.  Does not allocate. */
 void l_context_swap(lua_State *L, struct l_runtime *rt);
 
+/* In the loop's frame, before a callback: if any context was ever set, that of the object at
+ * `self`, its user value `index`, becomes the current one, or an empty one if the index is 0, as
+ * none was set yet when the object was made.  The former one is left on top for l_context_leave,
+ * which puts it back and leaves the callback's own, as that has changed it. */
+bool l_context_enter(lua_State *L, struct l_runtime *rt, int self, int index);
+static inline void l_context_leave(lua_State *L, struct l_runtime *rt) {
+    l_context_swap(L, rt);
+}
+
 #endif

@@ -5,9 +5,11 @@
  * run or is cancelled. */
 #include "bindings/handle.h"
 
+#include "bindings/call.h"
 #include "bindings/context.h"
 #include "bindings/inventory.h"
 #include "bindings/task.h"
+#include "bindings/wanted.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,17 +32,15 @@ static void handle_run(struct handle *core) {
     if (handle->arguments > FEW_ARGUMENTS) {
         lua_checkstack(L, handle->arguments + LUA_MINSTACK); /* held since l_handle_new */
     }
-    bool is_simple = is_last && !handle->has_context;
-    if (handle->has_context) {
-        lua_getiuservalue(L, self, handle->arguments + 2);
-        l_context_swap(L, loop->rt); /* the former one stays here until afterwards */
-    }
+    int context = handle->has_context ? handle->arguments + 2 : 0;
+    bool has_entered = l_context_enter(L, loop->rt, self, context);
     for (int i = 1; i <= handle->arguments + 1; i++) lua_getiuservalue(L, self, i);
-    if (is_simple) {
+    if (is_last && !has_entered) {
         l_loop_call_anchored(loop, handle->arguments, "handle", slot, true);
     } else {
         l_loop_call(loop, handle->arguments, "Exception in callback", "handle", self);
-        if (handle->has_context) l_context_swap(L, loop->rt);
+        if (has_entered) l_context_leave(L, loop->rt);
+        if (!is_last && context != 0) lua_setiuservalue(L, self, context);
     }
     if (is_last) l_unanchor(loop, slot);
     lua_settop(L, self - 1);
@@ -138,9 +138,20 @@ static void trace_call(lua_State *L, struct l_loop *loop, int index, const char 
     }
 }
 
+/* Whether call_soon's handle would be seen by nobody, and does not take what a call has not. */
+static bool is_plain_call(lua_State *L, const struct l_loop *loop) {
+    const struct l_runtime *rt = loop->rt;
+    return lua_gettop(L) == 2 && lua_type(L, 2) == LUA_TFUNCTION && !l_result_wanted(L, rt) &&
+           !rt->context_set && !rt->tracking && !loop->debug;
+}
+
 int l_loop_call_soon(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     trace_call(L, loop, 2, "call_soon", NULL, 0);
+    if (is_plain_call(L, loop)) {
+        l_call_soon(L, loop);
+        return 0;
+    }
     struct l_handle *handle = push_handle(L, loop->rt, L_SOON, 2);
     l_handle_call_soon(L, handle, 1, loop);
     return 1;
@@ -260,6 +271,13 @@ static int handle_tostring(lua_State *L) {
     return 1;
 }
 
+/* handle_of(function): the handle of a call that has run without one; see call.h */
+static int handle_of(lua_State *L) {
+    lua_settop(L, 1);
+    push_handle(L, l_runtime(L), L_SOON, 1);
+    return 1;
+}
+
 void l_handle_open(lua_State *L, struct l_runtime *rt) {
     static const luaL_Reg methods[] = {
         {"cancel", handle_cancel}, {"cancelled", handle_cancelled}, {NULL, NULL}};
@@ -274,4 +292,8 @@ void l_handle_open(lua_State *L, struct l_runtime *rt) {
     l_pushfunction(L, rt, handle_tostring);
     lua_setfield(L, -2, "__tostring");
     lua_pop(L, 2);
+    l_pushshared(L, rt, L_SHARED_HOOKS);
+    l_pushfunction(L, rt, handle_of);
+    lua_setfield(L, -2, "handle_of");
+    lua_pop(L, 1);
 }

@@ -34,12 +34,14 @@ void l_handle_call_soon(lua_State *L, struct l_handle *handle, int loop_index, s
 /* The handle of a loop's core callback, or NULL if it is not a script's. */
 struct l_handle *l_handle_of(struct handle *core);
 
-/* A reader or writer of a script: the same function again and again. */
+/* A reader or writer of a script: the same function again and again, in the same context; its user
+ * values are as a handle's. */
 struct l_watch {
     struct l_object object;
     struct watch watch;
     struct l_loop *loop;
     int slot, arguments;
+    bool has_context;
 };
 
 /* Argument checks: a descriptor (number, Lua file, or object with fileno or getfd), a

@@ -51,6 +51,9 @@ struct l_loop {
     int free_count;  /* of those, in use by nobody: the last of free_slots is next */
     int *free_slots; /* has room for all of them, so that freeing one cannot fail */
     int free_room;
+    struct l_calls *calls; /* all that were made, and those that wait for nothing: see call.c */
+    struct handle *spare_call;
+    size_t calls_made;
     lua_Integer number; /* its key in L_SHARED_LOOPS */
     size_t tasks;       /* that are not done */
     /* What stops the loop when run_until_complete's future is done.  As asyncio's callback,

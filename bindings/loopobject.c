@@ -1,9 +1,11 @@
 /* loopobject.c -- the loop as scripts see it: its life, its methods.
  *
- * Each loop has a metatable of its own, whose __index is the table of the instance's
- * fields, which inherits from the loop's class (scripts/loophost/eventloop.lua).  So a
- * method call on a plain loop is two table look-ups, and what a loop overrides can be
- * read off by comparing its methods with the base's. */
+ * Each loop has a metatable of its own, whose __index is the loop's class
+ * (scripts/loophost/eventloop.lua), until the loop is given a field of its own: from then
+ * on it is the table of those, which inherits from the class.  So a method call on a plain
+ * loop is one table look-up, and what a loop overrides can be read off by comparing its
+ * methods with the base's. */
+#include "bindings/call.h"
 #include "bindings/handle.h"
 #include "bindings/inventory.h"
 #include "bindings/job.h"
@@ -20,6 +22,28 @@
 
 /* ---- life ---- */
 
+/* The loop's first field: loop, key, value */
+static int first_field(lua_State *L) {
+    l_loop_check(L, 1);
+    lua_settop(L, 3);
+    if (lua_isnil(L, 2)) return luaL_error(L, "table index is nil");
+    if (!lua_rawequal(L, 2, 2)) return luaL_error(L, "table index is NaN");
+    lua_getmetatable(L, 1);
+    lua_newtable(L); /* fields */
+    lua_createtable(L, 0, 1);
+    lua_getfield(L, 4, "__index");
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, 5);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, 3);
+    lua_rawset(L, 5);
+    lua_pushvalue(L, 5);
+    lua_setfield(L, 4, "__index");
+    lua_pushvalue(L, 5);
+    lua_setfield(L, 4, "__newindex");
+    return 0;
+}
+
 /* new_loop(class, clock name or nil) */
 static int new_loop(lua_State *L) {
     static const char *const clocks[] = {"monotonic", "virtual", NULL};
@@ -35,14 +59,10 @@ static int new_loop(lua_State *L) {
     l_loop_init_until(loop);
     lua_newtable(L); /* anchors */
     lua_setiuservalue(L, 2, L_LOOP_ANCHORS);
-    lua_newtable(L); /* metatable */
-    lua_newtable(L); /* fields */
-    lua_newtable(L); /* metatable of the fields */
+    lua_createtable(L, 0, 5); /* metatable */
     lua_pushvalue(L, 1);
     lua_setfield(L, -2, "__index");
-    lua_setmetatable(L, -2);
-    lua_pushvalue(L, -1);
-    lua_setfield(L, -3, "__index");
+    l_pushfunction(L, rt, first_field);
     lua_setfield(L, -2, "__newindex");
     lua_pushliteral(L, "loophost.EventLoop");
     lua_setfield(L, -2, "__name");
@@ -111,6 +131,7 @@ static void close_loop(lua_State *L, struct l_loop *loop) {
     loop->loop.now_ns = clock_now(&loop->loop.clock);
     l_job_loop_closing(loop);
     loop_close(&loop->loop);
+    l_call_free(loop);
     l_main_loop_closed(loop->rt, loop);
     l_job_loop_closed(L, loop);
     l_inventory_remove(L, loop->rt, loop);

@@ -15,11 +15,13 @@
 #include "bindings/stream.h"
 #include "bindings/task.h"
 #include "bindings/tls.h"
+#include "bindings/wanted.h"
 
 #include <string.h>
 
 static void open_bindings(lua_State *L, struct l_runtime *rt) {
     l_error_open(L, rt);
+    l_wanted_open(L, rt);
     l_inventory_open(L, rt);
     l_handle_open(L, rt);
     l_watch_open(L, rt);

@@ -1,5 +1,6 @@
 /* run.c -- running a loop: its turns, and for how long. */
 #include "bindings/collector.h"
+#include "bindings/context.h"
 #include "bindings/error.h"
 #include "bindings/main_task.h"
 #include "bindings/overrides.h"
@@ -15,7 +16,7 @@ struct run_frame {
     struct l_task *current;
     lua_State *coroutine;
     struct l_loop *running;
-    bool was_running;
+    bool was_running, context_set;
 };
 
 static void enter_frame(lua_State *L, struct l_loop *loop, struct run_frame *frame) {
@@ -26,7 +27,8 @@ static void enter_frame(lua_State *L, struct l_loop *loop, struct run_frame *fra
                                 .current = rt->current,
                                 .coroutine = rt->coroutine,
                                 .running = rt->running,
-                                .was_running = loop->loop.running};
+                                .was_running = loop->loop.running,
+                                .context_set = rt->context_set};
     loop->L = L;
     rt->current = NULL;
     rt->coroutine = NULL;
@@ -36,13 +38,18 @@ static void enter_frame(lua_State *L, struct l_loop *loop, struct run_frame *fra
     if (rt->interrupt_pending) l_main_request_end(rt); /* no code was running that could be told */
 }
 
-static void leave_frame(struct l_loop *loop, const struct run_frame *frame) {
+static void leave_frame(lua_State *L, struct l_loop *loop, const struct run_frame *frame) {
     struct l_runtime *rt = loop->rt;
     loop->L = frame->L;
     rt->current = frame->current;
     rt->coroutine = frame->coroutine;
     rt->running = frame->running;
     loop->loop.running = frame->was_running;
+    if (rt->context_set && !frame->context_set) { /* by a callback, which had none of its own */
+        lua_pushboolean(L, false);
+        l_context_swap(L, rt);
+        lua_pop(L, 1);
+    }
 }
 
 static void check_may_run(lua_State *L, struct l_loop *loop) {
@@ -151,7 +158,7 @@ void l_loop_run_until(lua_State *L, struct l_loop *loop, bool (*done)(struct l_l
         failed = !run_protected(L, &run);
     }
     loop->loop.stopping = false;
-    leave_frame(loop, &frame);
+    leave_frame(L, loop, &frame);
     if (failed) lua_error(L);
     if (loop->rt->interrupt_pending && !loop->rt->leaving) l_main_raise(L, loop->rt);
     if (run.result < 0) raise_failure(L, loop, run.result);
@@ -182,7 +189,7 @@ int l_loop_run_once(lua_State *L) {
     loop->turning = true;
     bool failed = !run_protected(L, &run);
     loop->turning = false;
-    leave_frame(loop, &frame);
+    leave_frame(L, loop, &frame);
     if (!inside) loop->loop.stopping = false;
     if (failed) return lua_error(L);
     if (run.result < 0) raise_failure(L, loop, run.result);

@@ -97,6 +97,7 @@ struct l_runtime {
     struct handle_queue jobs;               /* under way in them */
     lua_CFunction traceback;                /* debug.traceback */
     bool recycles;                          /* coroutines: see recycle.h */
+    bool knows_wanted;                      /* see wanted.h */
     lua_Integer tasks_named;                /* so far, as Task-N */
     lua_Integer loops_made;                 /* so far: their keys in L_SHARED_LOOPS */
     const void *cancelled_error;            /* the metatable of CancelledError */

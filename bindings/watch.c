@@ -1,4 +1,5 @@
 /* watch.c -- add_reader, add_writer, add_signal_handler: the world calls a function. */
+#include "bindings/context.h"
 #include "bindings/handle.h"
 #include "bindings/inventory.h"
 #include "bindings/open.h"
@@ -17,8 +18,16 @@ static void watch_run(struct handle *core) {
     l_anchored(loop, watch->slot);
     int self = lua_gettop(L);
     lua_checkstack(L, watch->arguments + LUA_MINSTACK); /* held since add_watch */
+    int context = watch->has_context ? watch->arguments + 2 : 0;
+    bool has_entered = l_context_enter(L, loop->rt, self, context);
     for (int i = 1; i <= watch->arguments + 1; i++) lua_getiuservalue(L, self, i);
-    l_loop_call_anchored(loop, watch->arguments, NULL, watch->slot, false);
+    if (!has_entered) {
+        l_loop_call_anchored(loop, watch->arguments, NULL, watch->slot, false);
+    } else {
+        l_loop_call(loop, watch->arguments, "Exception in callback", NULL, 0);
+        l_context_leave(L, loop->rt);
+        if (context != 0) lua_setiuservalue(L, self, context);
+    }
     lua_settop(L, self - 1);
 }
 
@@ -74,8 +83,15 @@ static int add_watch(lua_State *L, enum poll_direction direction, const char *ev
     int arguments = lua_gettop(L) - 3;
     luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
     luaL_argcheck(L, arguments < 60000, 4, "too many arguments");
-    struct l_watch *watch = l_newobject(L, loop->rt, L_WATCH, sizeof *watch, arguments + 1);
-    l_inventory_place(L, loop->rt);
+    struct l_runtime *rt = loop->rt;
+    struct l_watch *watch =
+        l_newobject(L, rt, L_WATCH, sizeof *watch, arguments + 1 + rt->context_set);
+    if (rt->context_set) {
+        watch->has_context = true;
+        l_context_push(L, rt);
+        lua_setiuservalue(L, -2, arguments + 2);
+    }
+    l_inventory_place(L, rt);
     lua_insert(L, 3);
     for (int i = arguments + 1; i >= 1; i--) lua_setiuservalue(L, 3, i);
     watch->loop = loop;

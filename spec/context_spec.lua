@@ -228,6 +228,46 @@ describe("the context of a callback", function()
   end))
 end)
 
+describe("the context of a descriptor's callback", function()
+  it("is that of the one who added it, the same each time", on_loop(function(loop)
+    local var, seen = lh.ContextVar("var", "nope"), {}
+    local file <close> = assert(io.popen("cat", "w"))
+    loop:run_until_complete(function()
+      var:set("task's")
+      loop:add_writer(file, function()
+        seen[#seen + 1] = var:get()
+        var:set("its own " .. #seen)
+        if #seen == 3 then loop:remove_writer(file) end
+      end)
+      var:set("changed")
+    end)
+    while #seen < 3 do loop:run_once() end
+    assert.same({ "task's", "its own 1", "its own 2" }, seen)
+    assert.equal("nope", var:get())
+  end))
+end)
+
+describe("the context of a signal's handler", function()
+  it("is that of the one who added it, the same each time", on_loop(function(loop)
+    local var, seen = lh.ContextVar("var", "nope"), {}
+    loop:run_until_complete(function()
+      var:set("task's")
+      loop:add_signal_handler("SIGUSR1", function()
+        seen[#seen + 1] = var:get()
+        var:set("its own " .. #seen)
+      end)
+      var:set("changed")
+      for n = 1, 3 do
+        assert(os.execute "kill -USR1 $PPID")
+        while #seen < n do lh.sleep(0) end
+      end
+      assert.equal("changed", var:get())
+    end)
+    assert.same({ "task's", "its own 1", "its own 2" }, seen)
+    loop:remove_signal_handler("SIGUSR1")
+  end))
+end)
+
 describe("the context of a server's handlers", function()
   -- Serves n connections, one after the other; what `var` is in each handler, before it is
   -- set there.

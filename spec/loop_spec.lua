@@ -529,6 +529,22 @@ describe("a subclass of EventLoop", function()
     loop:close()
   end)
 
+  it("is not needed to give a loop fields: they go before the class's", function()
+    local loop, other = lh.new_event_loop(), lh.new_event_loop()
+    raises("loop_spec.lua:534: table index is nil", function() loop[nil] = 1 end)
+    raises("loop_spec.lua:535: table index is NaN", function() loop[0 / 0] = 1 end)
+    loop.absent = nil
+    loop.name, loop.slow_callback_duration = "mine", 2
+    assert.equal("mine", loop.name)
+    assert.equal(2, loop.slow_callback_duration)
+    loop.slow_callback_duration = nil
+    assert.equal(0.1, loop.slow_callback_duration)
+    assert.equal(lh.EventLoop.time, loop.time)
+    assert.is_nil(other.name)
+    loop:close()
+    other:close()
+  end)
+
   it("decides what create_task makes, also for lh.create_task and lh.gather", function()
     local made = {}
     local Recording = lh.EventLoop:subclass {

@@ -5,6 +5,11 @@ local core = require "loophost.core"
 
 local reports = {}
 
+-- Of a callback that has run without a handle there is only the function.
+local function shown(source)
+  return type(source) == "function" and core.handle_of(source) or source
+end
+
 -- An error in a callback, with the traceback that C kept of it.
 ---@param loop loophost.EventLoop
 ---@param err any
@@ -13,7 +18,7 @@ local reports = {}
 ---@param source? any
 function reports.report(loop, err, message, source_name, source)
   local context = { message = message, exception = err, traceback = core.take_traceback() }
-  if source_name then context[source_name] = source end
+  if source_name then context[source_name] = shown(source) end
   loop:call_exception_handler(context)
 end
 
@@ -79,10 +84,10 @@ end
 
 -- ---- debug mode ----
 
----@param source? userdata the handle or task that was slow
+---@param source? userdata|function the handle or task that was slow
 ---@param seconds number
 function reports.warn_slow(_, source, seconds)
-  local what = tostring(source or "a callback")
+  local what = tostring(shown(source) or "a callback")
   io.stderr:write(("Executing %s took %.3f seconds\n"):format(what, seconds))
 end
 

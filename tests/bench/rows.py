@@ -60,6 +60,8 @@ ROWS = [
         size=10**5, ops=10**7, peers=False),  # with fewer, tasks begin and end all the time
     Row("callsoon-chain", "call_soon, chain", "callsoon_chain",
         "lua_call on an anchored function", [ratio(3.5)]),
+    Row("callsoon-kept", "call_soon, chain, its handle kept", "callsoon_kept",
+        "lua_call on an anchored function", [ratio(3.5)], limit="callsoon_chain", peers=False),
     Row("callsoon-batch", "call_soon, batch of 100,000", "callsoon_batch",
         "anchor in a table, lua_call", [ratio(1.3)], size=10**5,
         growth=(100, 1000, 10**4, 10**5, 10**6), growth_x="callbacks in a batch"),
