@@ -18,6 +18,8 @@
     X(SSL_CTX_set_options) \
     X(SSL_CTX_set_verify) \
     X(SSL_CTX_set_default_verify_paths) \
+    X(SSL_CTX_get_cert_store) \
+    X(SSL_CTX_set1_cert_store) \
     X(SSL_CTX_load_verify_locations) \
     X(SSL_CTX_use_certificate_chain_file) \
     X(SSL_CTX_use_PrivateKey_file) \

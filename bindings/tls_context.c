@@ -44,8 +44,11 @@ static int give_password(char *buffer, int size, int for_writing, void *password
     return (int)length;
 }
 
+/* The stack while a context is made. */
+enum { OPTIONS = 1, READER = 3, CONTEXT };
+
 static const char *field(lua_State *L, const char *name) {
-    lua_getfield(L, 1, name);
+    lua_getfield(L, OPTIONS, name);
     return lua_tostring(L, -1); /* stays on the stack */
 }
 
@@ -55,8 +58,19 @@ static int failure_of_file(lua_State *L, const char *what, const char *file) {
     return l_push_failure(L, "ESSL", lua_pushfstring(L, "%s %s: %s", what, file, reason));
 }
 
-/* Reads what the options name, and the system's authorities (some 25 ms) only where they are
- * asked; 0, or the number of results of a failure. */
+/* Trusts the system's authorities: those that another context has read, or it reads them, which
+ * takes some 25 ms. */
+static void trust_system(lua_State *L, const struct openssl *ssl, SSL_CTX *ctx) {
+    const struct l_tls_context *reader = l_test(L, READER, L_TLS_CONTEXT);
+    if (reader != NULL) {
+        ssl->SSL_CTX_set1_cert_store(ctx, ssl->SSL_CTX_get_cert_store(reader->ctx));
+    } else {
+        ssl->SSL_CTX_set_default_verify_paths(ctx);
+    }
+}
+
+/* Reads what the options name, and the system's authorities only where they are asked; 0, or
+ * the number of results of a failure. */
 static int load_files(lua_State *L, const struct openssl *ssl, SSL_CTX *ctx, bool verifies) {
     const char *cafile = field(L, "cafile"), *capath = field(L, "capath");
     const char *cert = field(L, "cert"), *key = field(L, "key"), *password = field(L, "password");
@@ -65,7 +79,7 @@ static int load_files(lua_State *L, const struct openssl *ssl, SSL_CTX *ctx, boo
         ssl->SSL_CTX_load_verify_locations(ctx, cafile, capath) != 1) {
         return failure_of_file(L, "certificates of", cafile != NULL ? cafile : capath);
     }
-    if (cafile == NULL && capath == NULL && verifies) ssl->SSL_CTX_set_default_verify_paths(ctx);
+    if (cafile == NULL && capath == NULL && verifies) trust_system(L, ssl, ctx);
     if (cert == NULL) return 0;
     ssl->SSL_CTX_set_default_passwd_cb(ctx, give_password);
     ssl->SSL_CTX_set_default_passwd_cb_userdata(ctx, (void *)(uintptr_t)password);
@@ -84,12 +98,12 @@ static int load_files(lua_State *L, const struct openssl *ssl, SSL_CTX *ctx, boo
 static void set_protocols(lua_State *L, const struct openssl *ssl, struct l_tls_context *self) {
     size_t length;
     if (!self->is_server) return;
-    lua_getfield(L, 1, "alpn");
+    lua_getfield(L, OPTIONS, "alpn");
     const char *wire = lua_tolstring(L, -1, &length);
     if (wire == NULL) return;
     self->alpn = lua_newuserdatauv(L, length, 0);
     memcpy(self->alpn, wire, length);
-    lua_setiuservalue(L, 2, 1);
+    lua_setiuservalue(L, CONTEXT, 1);
     self->alpn_length = (unsigned)length;
     ssl->SSL_CTX_set_alpn_select_cb(self->ctx, select_protocol, self);
 }
@@ -97,7 +111,7 @@ static void set_protocols(lua_State *L, const struct openssl *ssl, struct l_tls_
 static void set_rules(lua_State *L, const struct openssl *ssl, const struct l_tls_context *self) {
     static const unsigned char session_context[] = "loophost";
     SSL_CTX *ctx = self->ctx;
-    lua_getfield(L, 1, "min_version");
+    lua_getfield(L, OPTIONS, "min_version");
     bool only_1_3 = lua_isstring(L, -1) && strcmp(lua_tostring(L, -1), "TLSv1.3") == 0;
     ssl->SSL_CTX_ctrl(ctx, SSL_CTRL_SET_MIN_PROTO_VERSION,
                       only_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION, NULL);
@@ -115,18 +129,18 @@ static void set_rules(lua_State *L, const struct openssl *ssl, const struct l_tl
     }
 }
 
-/* tls_context(options, is_server): context, or nil, message, code.  The Lua half has checked
- * the options: strings cafile capath cert key password min_version alpn (as on the wire),
- * boolean verify. */
+/* tls_context(options, is_server, reader or nil): context, or nil, message, code.  The Lua half
+ * has checked the options: strings cafile capath cert key password min_version alpn (as on the
+ * wire), boolean verify.  `reader` is a context that has read the system's authorities. */
 static int tls_context(lua_State *L) {
     const struct openssl *ssl = openssl_get();
-    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, OPTIONS, LUA_TTABLE);
     bool is_server = lua_toboolean(L, 2);
-    lua_settop(L, 1);
+    lua_settop(L, READER);
     if (ssl == NULL) return l_push_failure(L, "ENOSYS", "libssl.so.3 (OpenSSL) is not installed");
     struct l_tls_context *self = l_newobject(L, l_runtime(L), L_TLS_CONTEXT, sizeof *self, 1);
     self->is_server = is_server;
-    lua_getfield(L, 1, "verify");
+    lua_getfield(L, OPTIONS, "verify");
     self->verifies = lua_toboolean(L, -1);
     ssl->ERR_clear_error();
     self->ctx = ssl->SSL_CTX_new(is_server ? ssl->TLS_server_method() : ssl->TLS_client_method());
@@ -135,7 +149,7 @@ static int tls_context(lua_State *L) {
     int results = load_files(L, ssl, self->ctx, self->verifies);
     if (results > 0) return results;
     set_protocols(L, ssl, self);
-    lua_settop(L, 2);
+    lua_settop(L, CONTEXT);
     return 1;
 }
 

@@ -93,12 +93,22 @@ local CONTEXT_FIELDS = {
 local contexts = setmetatable({}, { __mode = "k" }) -- by the caller's table of options
 local without_files = {} -- those of clients that name no file: four at most, for good
 
--- The context of a client that names no file. The system's authorities are read once.
+local reader -- a context that has read the system's authorities, for all that trust them
+
+local function new_context(checked, is_server)
+  local trusts_system = checked.verify and not (checked.cafile or checked.capath)
+  if trusts_system and not reader then
+    reader = core.tls_context({ verify = true, min_version = MIN_VERSION }, false)
+  end
+  return core.tls_context(checked, is_server, reader)
+end
+
+-- The context of a client that names no file.
 local function common_context(checked)
   local signature = tostring(checked.verify) .. checked.min_version
   local known = without_files[signature]
   if known then return known end
-  local context, message, code = core.tls_context(checked, false)
+  local context, message, code = new_context(checked, false)
   without_files[signature] = context
   return context, message, code
 end
@@ -118,7 +128,7 @@ function tls.context(checked, is_server)
   local signature = table.concat(parts, " ")
   local known = contexts[checked.options]
   if known and known.signature == signature then return known.context end
-  local context, message, code = core.tls_context(checked, is_server)
+  local context, message, code = new_context(checked, is_server)
   if context then contexts[checked.options] = { signature = signature, context = context } end
   return context, message, code
 end
