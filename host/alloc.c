@@ -12,6 +12,10 @@
 
 enum { SLAB_SIZE = 32 * 1024, ARENA_SLABS = 32, FIRST_SPARES = 32 };
 
+/* From so many slabs on, 32 MiB, the kernel gives all pages of a slab at once, which is quicker
+ * than at the first touch of each; in a small heap those never touched would count. */
+enum { LARGE_HEAP = 1024 };
+
 /* One slab more, so that ARENA_SLABS of them can begin at a multiple of their size. */
 static const size_t MAP_SIZE = (size_t)(ARENA_SLABS + 1) * SLAB_SIZE;
 
@@ -108,6 +112,7 @@ static struct alloc_slab *absent_slab(struct alloc *alloc) {
     arena->gone &= ~bit;
     struct alloc_slab *slab = (void *)(arena->slabs + (size_t)index * SLAB_SIZE);
     slab->arena = arena;
+    if (alloc->taken++ >= LARGE_HEAP) madvise(slab, SLAB_SIZE, MADV_POPULATE_WRITE);
     return slab;
 }
 
@@ -143,6 +148,7 @@ static void give_back(struct alloc *alloc, struct alloc_slab *slab) {
     size_t index = (size_t)((char *)slab - arena->slabs) / SLAB_SIZE;
     arena->absent |= (uint32_t)1 << index;
     arena->gone |= (uint32_t)1 << index;
+    alloc->taken--;
     madvise(slab, SLAB_SIZE, MADV_DONTNEED);
 }
 
