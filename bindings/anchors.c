@@ -1,4 +1,5 @@
-/* anchors.c -- slot -> object.  A free slot holds false and is listed in C. */
+/* anchors.c -- slot -> object.  A free slot holds false and is listed in C, but for a single stale
+ * one, which holds what it held and is taken next. */
 #include "bindings/loop.h"
 
 #include <stdlib.h>
@@ -12,22 +13,31 @@ static void grow(lua_State *L, struct l_loop *loop) {
     loop->free_room = room;
 }
 
-/* A slot that is in use by nobody: the table has it already, so that setting it cannot fail. */
-static void anchor_in_frame(lua_State *L, int index, struct l_loop *loop, lua_State *frame,
-                            int slot) {
-    lua_pushvalue(L, index);
-    lua_xmove(L, frame, 1);
-    lua_rawseti(frame, L_FRAME_ANCHORS, slot);
-    loop->free_count--;
+/* The slot that is taken next. */
+static int next_slot(const struct l_loop *loop) {
+    if (loop->stale_slot != 0) return loop->stale_slot;
+    return loop->free_count > 0 ? loop->free_slots[loop->free_count - 1] : loop->slots + 1;
+}
+
+static void take_next_slot(struct l_loop *loop) {
+    if (loop->stale_slot != 0) {
+        loop->stale_slot = 0;
+    } else if (loop->free_count > 0) {
+        loop->free_count--;
+    } else {
+        loop->slots++;
+    }
 }
 
 int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop) {
-    bool reused = loop->free_count > 0;
-    if (!reused && loop->slots == loop->free_room) grow(L, loop);
-    int slot = reused ? loop->free_slots[loop->free_count - 1] : loop->slots + 1;
+    int slot = next_slot(loop);
+    if (slot > loop->free_room) grow(L, loop);
     lua_State *frame = l_loop_frame(loop, L);
-    if (reused && frame != NULL) {
-        anchor_in_frame(L, index, loop, frame, slot);
+    if (slot <= loop->slots && frame != NULL) { /* the table has it: setting it cannot fail */
+        lua_pushvalue(L, index);
+        lua_xmove(L, frame, 1);
+        lua_rawseti(frame, L_FRAME_ANCHORS, slot);
+        take_next_slot(loop);
         return slot;
     }
     if (loop_index == 0) {
@@ -40,11 +50,7 @@ int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop) {
     lua_pushvalue(L, index < 0 ? index - 1 : index);
     lua_rawseti(L, -2, slot); /* may raise */
     lua_pop(L, 1);
-    if (reused) {
-        loop->free_count--;
-    } else {
-        loop->slots = slot;
-    }
+    take_next_slot(loop);
     return slot;
 }
 
@@ -76,4 +82,13 @@ void l_unanchor_anywhere(lua_State *L, struct l_loop *loop, int slot) {
         free_slot(L, lua_gettop(L), loop, slot);
     }
     lua_settop(L, top);
+}
+
+void l_unanchor_later(lua_State *L, struct l_loop *loop, int slot) {
+    if (loop->closed) return;
+    if (loop->stale_slot == 0) {
+        loop->stale_slot = slot;
+    } else {
+        l_unanchor_anywhere(L, loop, slot);
+    }
 }

@@ -229,7 +229,7 @@ static int handle_cancel(lua_State *L) {
     struct l_loop *loop = handle->loop;
     if (handle->cancelled) return 0;
     handle->cancelled = true;
-    for (int i = 1; i <= handle->arguments + 1; i++) {
+    for (int i = 1; i <= handle->arguments + 1 + handle->has_context; i++) {
         lua_pushnil(L);
         lua_setiuservalue(L, 1, i);
     }
@@ -242,7 +242,7 @@ static int handle_cancel(lua_State *L) {
         handle_unlink(&handle->timer.handle);
     }
     handle->loop = NULL;
-    l_unanchor_anywhere(L, loop, handle->slot);
+    l_unanchor_later(L, loop, handle->slot);
     return 0;
 }
 

@@ -140,6 +140,8 @@ static bool describe_slot(lua_State *L, struct l_loop *loop, int object, int ent
     struct l_watch *watch = l_test(L, object, L_WATCH);
     bool is_server = l_test(L, object, L_LISTENER) != NULL;
     bool is_child = l_test(L, object, L_PROCESS) != NULL;
+    if (handle == NULL) handle = timer;
+    if (handle != NULL && handle->loop == NULL) return false; /* a stale slot */
     if (task != NULL) {
         kind = "task";
         l_task_pushname(L, object, task);

@@ -48,6 +48,7 @@ struct l_loop {
         bool releases;
     } call;
     int slots;       /* of the anchors */
+    int stale_slot;  /* one more of those, or 0: see l_unanchor_later */
     int free_count;  /* of those, in use by nobody: the last of free_slots is next */
     int *free_slots; /* has room for all of them, so that freeing one cannot fail */
     int free_room;
@@ -99,6 +100,10 @@ void l_unanchor(struct l_loop *loop, int slot);
 
 /* As l_unanchor, from anywhere; harmless if the loop is being collected. */
 void l_unanchor_anywhere(lua_State *L, struct l_loop *loop, int slot);
+
+/* The same for what holds nothing any more: it may stay until the next object takes its slot, so
+ * that who sets and cancels one timer after the other pays for one access and not for two. */
+void l_unanchor_later(lua_State *L, struct l_loop *loop, int slot);
 
 /* Calls the function under its n arguments on top of the stack of the loop's frame;
  * an error goes to the loop's exception handler with `message` and, when not 0, the

@@ -110,7 +110,7 @@ static void forget_all(lua_State *L, int anchors, struct l_loop *loop) {
     }
     free(loop->free_slots);
     loop->free_slots = NULL;
-    loop->slots = loop->free_count = loop->free_room = 0;
+    loop->slots = loop->stale_slot = loop->free_count = loop->free_room = 0;
     loop->tasks = 0;
     loop->coroutines = NULL;
 }

@@ -216,6 +216,20 @@ describe("the context of a callback", function()
     assert.equal("nope", var:get())
   end))
 
+  it("is let go of when the callback is cancelled", on_loop(function(loop)
+    local var, held, timers = lh.ContextVar("var"), setmetatable({}, { __mode = "v" }), {}
+    loop:run_until_complete(function()
+      held[1] = {}
+      var:set(held[1])
+      for i = 1, 2 do timers[i] = loop:call_later(3600, turns) end
+      for i = 1, 2 do timers[i]:cancel() end
+    end)
+    collectgarbage()
+    collectgarbage()
+    assert.equal(2, #timers)
+    assert.is_nil(held[1])
+  end))
+
   it("is inherited by the task that it makes", on_loop(function(loop)
     local var, seen = lh.ContextVar("var", "nope"), nil
     loop:call_soon(function()

@@ -134,6 +134,36 @@ describe("a Handle", function()
     assert.is_true(timer:cancelled())
   end))
 
+  it("is let go of itself, but for the last one that was cancelled", on_loop(function(loop)
+    local held = setmetatable({}, { __mode = "k" })
+    local function count()
+      collectgarbage()
+      local n = 0
+      for _ in pairs(held) do n = n + 1 end
+      return n
+    end
+    for _ = 1, 100 do
+      local timer = loop:call_later(3600, nothing)
+      held[timer] = true
+      timer:cancel()
+    end
+    assert.is_true(count() <= 1)
+    local timers = {}
+    for i = 1, 100 do
+      timers[i] = loop:call_later(3600, nothing)
+      held[timers[i]] = true
+    end
+    for _, timer in ipairs(timers) do timer:cancel() end
+    timers = nil -- luacheck: ignore
+    assert.is_true(count() <= 1)
+    local log, say = recorder()
+    loop:call_soon(say "a")
+    loop:call_later(0, say "b"):cancel()
+    loop:call_soon(say "c")
+    turns(loop, 2)
+    assert.same({ "a", "c" }, log)
+  end))
+
   it("shows as a string whether it was cancelled", on_loop(function(loop)
     local handle = loop:call_soon(nothing)
     assert.matches("Handle", tostring(handle))
