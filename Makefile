@@ -63,7 +63,8 @@ LUA_LDLIBS   = -Wl,-E -Wl,--whole-archive -l:liblua5.4.a -Wl,--no-whole-archive
 
 # ---- Files -----------------------------------------------------------------------------------
 
-core     = $(filter-out host/main.c,$(wildcard host/*.c))
+program  = host/main.c host/jump.c  # only the host's
+core     = $(filter-out $(program),$(wildcard host/*.c))
 binding  = $(wildcard bindings/*.c)
 ctest    = $(wildcard tests/test_*.c tests/fuzz_*.c)
 cbench   = $(wildcard tests/bench/*.c tests/bench/*/*.c)
@@ -93,7 +94,7 @@ preloaded = $(preload:%.c=$(BUILD)/%.so)
 tests: all $(test_programs) $(bench_programs) $(preloaded)  ## build the C tests and benchmarks too
 
 # Directories are prerequisites too: a file added or removed changes its directory's time.
-$(BUILD)/loophost: $(call object,host/main.c) $(core_objects) $(lua_objects) host bindings
+$(BUILD)/loophost: $(call object,$(program)) $(core_objects) $(lua_objects) host bindings
 	$(call say,link)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LUA_LDLIBS) $(LDLIBS)
 

@@ -1,5 +1,5 @@
 /* anchors.c -- slot -> object.  A free slot holds false and is listed in C, but for a single stale
- * one, which holds what it held and is taken next. */
+ * one, which holds what it held. */
 #include "bindings/loop.h"
 
 #include <stdlib.h>
@@ -13,31 +13,22 @@ static void grow(lua_State *L, struct l_loop *loop) {
     loop->free_room = room;
 }
 
-/* The slot that is taken next. */
-static int next_slot(const struct l_loop *loop) {
-    if (loop->stale_slot != 0) return loop->stale_slot;
-    return loop->free_count > 0 ? loop->free_slots[loop->free_count - 1] : loop->slots + 1;
-}
-
-static void take_next_slot(struct l_loop *loop) {
-    if (loop->stale_slot != 0) {
-        loop->stale_slot = 0;
-    } else if (loop->free_count > 0) {
-        loop->free_count--;
-    } else {
-        loop->slots++;
-    }
+/* The last free slot is in use from now on. */
+static void take_slot(struct l_loop *loop, int slot) {
+    loop->free_count--;
+    if (slot == loop->stale_slot) loop->stale_slot = 0;
 }
 
 int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop) {
-    int slot = next_slot(loop);
-    if (slot > loop->free_room) grow(L, loop);
+    bool reused = loop->free_count > 0;
+    if (!reused && loop->slots == loop->free_room) grow(L, loop);
+    int slot = reused ? loop->free_slots[loop->free_count - 1] : loop->slots + 1;
     lua_State *frame = l_loop_frame(loop, L);
-    if (slot <= loop->slots && frame != NULL) { /* the table has it: setting it cannot fail */
+    if (reused && frame != NULL) { /* the table has the slot, so that setting it cannot fail */
         lua_pushvalue(L, index);
         lua_xmove(L, frame, 1);
         lua_rawseti(frame, L_FRAME_ANCHORS, slot);
-        take_next_slot(loop);
+        take_slot(loop, slot);
         return slot;
     }
     if (loop_index == 0) {
@@ -50,7 +41,11 @@ int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop) {
     lua_pushvalue(L, index < 0 ? index - 1 : index);
     lua_rawseti(L, -2, slot); /* may raise */
     lua_pop(L, 1);
-    take_next_slot(loop);
+    if (reused) {
+        take_slot(loop, slot);
+    } else {
+        loop->slots = slot;
+    }
     return slot;
 }
 
@@ -88,6 +83,7 @@ void l_unanchor_later(lua_State *L, struct l_loop *loop, int slot) {
     if (loop->closed) return;
     if (loop->stale_slot == 0) {
         loop->stale_slot = slot;
+        loop->free_slots[loop->free_count++] = slot;
     } else {
         l_unanchor_anywhere(L, loop, slot);
     }

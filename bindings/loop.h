@@ -48,8 +48,8 @@ struct l_loop {
         bool releases;
     } call;
     int slots;       /* of the anchors */
-    int stale_slot;  /* one more of those, or 0: see l_unanchor_later */
     int free_count;  /* of those, in use by nobody: the last of free_slots is next */
+    int stale_slot;  /* one of those, or 0: see l_unanchor_later */
     int *free_slots; /* has room for all of them, so that freeing one cannot fail */
     int free_room;
     struct l_calls *calls; /* all that were made, and those that wait for nothing: see call.c */
