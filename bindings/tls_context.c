@@ -34,13 +34,20 @@ static int select_protocol(SSL *connection, const unsigned char **out, unsigned 
     return SSL_TLSEXT_ERR_OK;
 }
 
+struct password {
+    const char *text; /* or NULL */
+    bool wanted;      /* the key is locked */
+};
+
 /* Without a callback of ours OpenSSL would ask at the terminal. */
-static int give_password(char *buffer, int size, int for_writing, void *password) {
+static int give_password(char *buffer, int size, int for_writing, void *arg) {
+    struct password *password = arg;
     (void)for_writing;
-    if (password == NULL) return -1;
-    size_t length = strlen(password);
+    password->wanted = true;
+    if (password->text == NULL) return -1;
+    size_t length = strlen(password->text);
     if (length > (size_t)size) return -1;
-    memcpy(buffer, password, length); /* NOLINT(bugprone-not-null-terminated-result) */
+    memcpy(buffer, password->text, length); /* NOLINT(bugprone-not-null-terminated-result) */
     return (int)length;
 }
 
@@ -52,10 +59,16 @@ static const char *field(lua_State *L, const char *name) {
     return lua_tostring(L, -1); /* stays on the stack */
 }
 
-static int failure_of_file(lua_State *L, const char *what, const char *file) {
-    const char *reason = l_tls_reason("unusable");
+static int failure_of_file(lua_State *L, const char *what, const char *file, const char *reason) {
     openssl_get()->ERR_clear_error();
     return l_push_failure(L, "ESSL", lua_pushfstring(L, "%s %s: %s", what, file, reason));
+}
+
+/* OpenSSL's own words for a key that stays locked depend on the format, and on chance. */
+static const char *reason_of_key(const struct openssl *ssl, const struct password *password) {
+    bool unlocked = !password->wanted || ERR_GET_LIB(ssl->ERR_peek_error()) == ERR_LIB_X509;
+    if (unlocked) return l_tls_reason("unusable"); /* it may be another certificate's */
+    return password->text == NULL ? "locked, and no password is given" : "wrong password";
 }
 
 /* Trusts the system's authorities: those that another context has read, or it reads them, which
@@ -73,22 +86,24 @@ static void trust_system(lua_State *L, const struct openssl *ssl, SSL_CTX *ctx) 
  * the number of results of a failure. */
 static int load_files(lua_State *L, const struct openssl *ssl, SSL_CTX *ctx, bool verifies) {
     const char *cafile = field(L, "cafile"), *capath = field(L, "capath");
-    const char *cert = field(L, "cert"), *key = field(L, "key"), *password = field(L, "password");
+    const char *cert = field(L, "cert"), *key = field(L, "key");
+    struct password password = {.text = field(L, "password")};
     ssl->ERR_clear_error();
     if ((cafile != NULL || capath != NULL) &&
         ssl->SSL_CTX_load_verify_locations(ctx, cafile, capath) != 1) {
-        return failure_of_file(L, "certificates of", cafile != NULL ? cafile : capath);
+        const char *file = cafile != NULL ? cafile : capath;
+        return failure_of_file(L, "certificates of", file, l_tls_reason("unusable"));
     }
     if (cafile == NULL && capath == NULL && verifies) trust_system(L, ssl, ctx);
     if (cert == NULL) return 0;
+    if (key == NULL) key = cert;
     ssl->SSL_CTX_set_default_passwd_cb(ctx, give_password);
-    ssl->SSL_CTX_set_default_passwd_cb_userdata(ctx, (void *)(uintptr_t)password);
+    ssl->SSL_CTX_set_default_passwd_cb_userdata(ctx, &password);
     int results = 0;
     if (ssl->SSL_CTX_use_certificate_chain_file(ctx, cert) != 1) {
-        results = failure_of_file(L, "certificate", cert);
-    } else if (ssl->SSL_CTX_use_PrivateKey_file(ctx, key != NULL ? key : cert, SSL_FILETYPE_PEM) !=
-               1) {
-        results = failure_of_file(L, "key", key != NULL ? key : cert);
+        results = failure_of_file(L, "certificate", cert, l_tls_reason("unusable"));
+    } else if (ssl->SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
+        results = failure_of_file(L, "key", key, reason_of_key(ssl, &password));
     }
     ssl->SSL_CTX_set_default_passwd_cb_userdata(ctx, NULL);
     return results;

@@ -15,7 +15,9 @@ setup(function()
   certificates.certify("other", "other", "DNS:other.example")
   certificates.certify("expired", "expired", "DNS:localhost", "-days -1")
   certificates.certify("client", "a-client", "DNS:client")
-  sh "openssl rsa -aes128 -passout pass:secret -in server.key -out locked.key"
+  sh "openssl pkcs8 -topk8 -passout pass:secret -in server.key -out locked.key"
+  sh "openssl rsa -traditional -aes128 -passout pass:secret -in server.key -out old.key"
+  sh "openssl rsa -aes128 -passout pass:secret -in other.key -out locked_other.key"
 end)
 
 teardown(certificates.remove)
@@ -253,21 +255,73 @@ describe("what goes wrong", function()
     assert.truthy(reports[1].message:find("SSL handshake failed: ESSL: ", 1, true))
   end))
 
-  it("files that are missing, wrong or locked", in_task(function()
-    local function start(options)
-      return select(2, lh.start_server(echo, "127.0.0.1", 0, { ssl = options }))
-    end
+  local function start(options)
+    return select(2, lh.start_server(echo, "127.0.0.1", 0, { ssl = options }))
+  end
+
+  it("files that are missing or wrong", in_task(function()
     assert.equal(("ESSL: certificate %s: No such file or directory"):format(file "none"),
       start { cert = file "none" })
     assert.equal(("ESSL: key %s: key values mismatch"):format(file "other.key"),
       start { cert = file "server.pem", key = file "other.key" })
-    assert.truthy(start { cert = file "server.pem", key = file "locked.key" })
-    assert.truthy(start { cert = file "server.pem", key = file "locked.key", password = "wrong" })
-    local server <close> = assert(lh.start_server(echo, "127.0.0.1", 0, {
-      ssl = { cert = file "server.pem", key = file "locked.key", password = "secret" },
-    }))
-    assert.is_true(server:is_serving())
     assert.truthy(select(2, connect(1, { cafile = file "none" })):find "No such file")
+  end))
+
+  it("a key that is locked, in either format", in_task(function()
+    for _, key in ipairs { file "locked.key", file "old.key" } do
+      local function reason(password)
+        return start { cert = file "server.pem", key = key, password = password }
+      end
+      assert.equal(("ESSL: key %s: locked, and no password is given"):format(key), reason())
+      for i = 1, 50 do -- one in some hundred looks as if it were right, at first
+        assert.equal(("ESSL: key %s: wrong password"):format(key), reason("wrong" .. i))
+      end
+      for _, odd in ipairs { "", ("long"):rep(1000) } do
+        assert.equal(("ESSL: key %s: wrong password"):format(key), reason(odd))
+      end
+      local server <close> = assert(lh.start_server(echo, "127.0.0.1", 0, {
+        ssl = { cert = file "server.pem", key = key, password = "secret" },
+      }))
+      assert.is_true(server:is_serving())
+    end
+    assert.equal(("ESSL: key %s: key values mismatch"):format(file "locked_other.key"),
+      start { cert = file "server.pem", key = file "locked_other.key", password = "secret" })
+  end))
+
+  it("protocols that are none", in_task(function()
+    local here = debug.getinfo(1, "S").short_src
+    local function refused(text, list)
+      local line
+      local ok, message = pcall(function()
+        line = debug.getinfo(1, "l").currentline + 1
+        lh.open_connection("x", 1, { ssl = { alpn = list } })
+      end)
+      assert.is_false(ok)
+      assert.equal(("%s:%d: bad argument #3 to 'open_connection' (option 'alpn' %s)"):format(here,
+        line, text), message)
+    end
+    local other = "must be strings of 1 to 255 bytes, which the value at %d is not"
+    refused(other:format(1), { 1 })
+    refused(other:format(2), { "h2", false })
+    refused(other:format(2), { "h2", "" })
+    refused(other:format(3), { "a", "b", ("x"):rep(256), "c" })
+    refused("must be a list without holes", { "h2", nil, "http/1.1" })
+    refused("must be a list without holes", { nil, "h2" })
+    refused("must be a list without holes", { "h2", other = "http/1.1" })
+    local many = {}
+    for i = 1, 254 do many[i] = ("x"):rep(255) end
+    refused("is longer than 65000 bytes", many)
+  end))
+
+  it("long lists of protocols are none the worse", in_task(function()
+    local many = {}
+    for i = 1, 253 do many[i] = ("%03d"):format(i):rep(85) end
+    local held <close>, port = serve(echo, { alpn = { ("253"):rep(85) } })
+    local client <close> = assert(connect(port, { alpn = many }))
+    assert.equal(("253"):rep(85), client:tls_info().alpn)
+    local other <close> = assert(connect(port, { alpn = {} }))
+    assert.is_nil(other:tls_info().alpn)
+    assert.is_true(held:is_serving())
   end))
 
   it("options that make no sense are the caller's mistake", in_task(function()
@@ -276,7 +330,6 @@ describe("what goes wrong", function()
     raises("'key' needs option 'cert'", lh.open_connection, "x", 1, { ssl = { key = "x" } })
     raises("'server_hostname' contains zeros", lh.open_connection, "x", 1,
       { ssl = { server_hostname = "localhost\0.evil" } })
-    raises("'ssl.alpn'", lh.open_connection, "x", 1, { ssl = { alpn = { 1 } } })
     raises("'min_version'", lh.open_connection, "x", 1, { ssl = { min_version = "SSLv3" } })
     raises("table expected, got string", lh.open_connection, "x", 1, { ssl = "yes" })
     raises("server_hostname' is needed", lh.open_unix_connection, "/none", { ssl = true })

@@ -36,17 +36,26 @@ local DEFAULTS = {} -- what `true` means
 local TIMEOUTS = { "handshake_timeout", "shutdown_timeout" }
 local HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 30 -- seconds, as asyncio's
 
+local MOST_OF_ALPN = 65000 -- bytes: 64 KiB have to hold what else a client says, too
+
 -- Protocols as they stand on the wire: each with its length before it.
 local function encode_protocols(list, arg, who, level)
-  local parts = {}
-  for i, name in ipairs(list) do
-    if type(name) ~= "string" or #name == 0 or #name > 255 then
-      argument.fail(arg, who, "invalid value of option 'ssl.alpn'", level + 1)
+  local function fail(text) argument.fail(arg, who, "option 'alpn' " .. text, level + 2) end
+  local count, parts = 0, {}
+  for _ in pairs(list) do count = count + 1 end
+  for i = 1, count do
+    local name = list[i]
+    if name == nil then
+      fail "must be a list without holes"
+    elseif type(name) ~= "string" or #name == 0 or #name > 255 then
+      fail(("must be strings of 1 to 255 bytes, which the value at %d is not"):format(i))
     end
     parts[i] = string.char(#name) .. name
   end
-  if not parts[1] then return nil end
-  return table.concat(parts)
+  if count == 0 then return nil end
+  local wire = table.concat(parts)
+  if #wire > MOST_OF_ALPN then fail "is longer than 65000 bytes" end
+  return wire
 end
 
 -- The options of the argument, checked; true is a table without any.
