@@ -157,10 +157,17 @@ int l_loop_call_soon(lua_State *L) {
     return 1;
 }
 
+/* The loop could not take the handle, which it has anchored. */
+static int no_memory(lua_State *L, struct l_handle *handle) {
+    l_unanchor_anywhere(L, handle->loop, handle->slot);
+    handle->loop = NULL;
+    return luaL_error(L, "not enough memory");
+}
+
 static int call_at_ns(lua_State *L, struct l_loop *loop, int64_t when_ns) {
     struct l_handle *handle = push_handle(L, loop->rt, L_AT, 3);
     l_handle_attach(L, handle, 1, loop);
-    loop_call_at(&loop->loop, &handle->timer, when_ns);
+    if (!loop_call_at(&loop->loop, &handle->timer, when_ns)) return no_memory(L, handle);
     return 1;
 }
 
@@ -214,7 +221,9 @@ int l_loop_call_soon_with_priority(lua_State *L) {
     trace_call(L, loop, 3, "call_soon_with_priority", "priority", priority);
     struct l_handle *handle = push_handle(L, loop->rt, L_PRIORITY, 3);
     l_handle_attach(L, handle, 1, loop);
-    loop_call_priority(&loop->loop, &handle->timer, l_priority_key(priority));
+    if (!loop_call_priority(&loop->loop, &handle->timer, l_priority_key(priority))) {
+        return no_memory(L, handle);
+    }
     return 1;
 }
 

@@ -85,10 +85,9 @@ void l_task_schedule_otherwise(lua_State *L, struct l_task *task) {
     struct l_loop *loop = task->future.loop;
     if (loop->overrides & (L_OVERRIDE_CALL_SOON | L_OVERRIDE_CALL_PRIORITY)) {
         schedule_by_method(L, task);
-    } else if (task->has_priority) {
-        loop_call_priority(&loop->loop, &task->timer, l_priority_key(task->priority));
-    } else {
-        loop_call_soon(&loop->loop, &task->timer.handle);
+    } else if (!task->has_priority ||
+               !loop_call_priority(&loop->loop, &task->timer, l_priority_key(task->priority))) {
+        loop_call_soon(&loop->loop, &task->timer.handle); /* without memory urgent ones too */
     }
 }
 
@@ -179,8 +178,11 @@ static int foreign_yield(lua_State *L) {
         lua_xmove(L, task->coroutine, 1);
     }
     if (sleep != NULL && sleep->delay_ns > 0) {
-        l_task_start_sleep(task, sleep->delay_ns);
         task->leaf = task->coroutine;
+        if (!l_task_start_sleep(task, sleep->delay_ns)) {
+            l_task_schedule(L, task);
+            return luaL_error(L, "not enough memory");
+        }
     } else if (future != NULL && future->state == L_PENDING && future->loop == task->future.loop &&
                future != &task->future) {
         task->leaf = task->coroutine;

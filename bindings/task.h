@@ -213,8 +213,9 @@ void l_task_push(lua_State *L, struct l_task *task);
 /* Pushes the name of the task at the index. */
 void l_task_pushname(lua_State *L, int index, struct l_task *task);
 
-/* Puts the task, for which the foreign yield or lh.sleep at hand wants it, to sleep. */
-void l_task_start_sleep(struct l_task *task, int64_t delay_ns);
+/* Puts the task, for which the foreign yield or lh.sleep at hand wants it, to sleep; false: no
+ * memory, nothing is done. */
+bool l_task_start_sleep(struct l_task *task, int64_t delay_ns);
 extern const struct l_wait l_sleep_wait;
 
 /* Runs the first stretch of the main task, which is on top and on no loop yet, until it

@@ -92,13 +92,15 @@ static void arm_by_method(lua_State *L, int index, int loop_index) {
 
 static void arm(lua_State *L, int index, struct l_timeout *timeout, struct l_loop *loop,
                 int64_t when_ns, int64_t now_ns) {
-    timeout->slot = l_anchor(L, index, 0, loop);
-    timeout->loop = loop;
+    int slot = l_anchor(L, index, 0, loop);
     if (when_ns <= now_ns) {
         loop_call_soon(&loop->loop, &timeout->timer.handle);
-    } else {
-        loop_call_at(&loop->loop, &timeout->timer, when_ns);
+    } else if (!loop_call_at(&loop->loop, &timeout->timer, when_ns)) {
+        l_unanchor_anywhere(L, loop, slot);
+        luaL_error(L, "not enough memory");
     }
+    timeout->slot = slot;
+    timeout->loop = loop;
 }
 
 static void disarm(lua_State *L, int index, struct l_timeout *timeout) {

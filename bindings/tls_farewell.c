@@ -163,7 +163,9 @@ static void begin(struct tls *tls, struct l_stream *stream) {
     l_stream_begin_closing(stream, &tls->closing);
     loop->outstanding++;
     loop_call_at_close(loop, &tls->closer);
-    loop_call_at(loop, &tls->timer, deadline(loop, tls->patience_ns));
+    if (!loop_call_at(loop, &tls->timer, deadline(loop, tls->patience_ns))) {
+        loop_call_soon(loop, &tls->timer.handle); /* no patience without memory */
+    }
     go_on(tls, READS_AT_CLOSE);
 }
 

@@ -18,12 +18,14 @@ static void sleep_over(struct handle *handle) {
     l_task_wake(task->future.loop->L, task);
 }
 
-void l_task_start_sleep(struct l_task *task, int64_t delay_ns) {
+bool l_task_start_sleep(struct l_task *task, int64_t delay_ns) {
     struct loop *loop = &task->future.loop->loop;
+    if (delay_ns < L_FOREVER_NS && !loop_call_at(loop, &task->timer, loop_now(loop) + delay_ns)) {
+        return false;
+    }
     task->wait = &l_sleep_wait;
     task->timer.handle.run = sleep_over;
-    if (delay_ns >= L_FOREVER_NS) return;
-    loop_call_at(loop, &task->timer, loop_now(loop) + delay_ns);
+    return true;
 }
 
 /* ---- awaiting ---- */
@@ -161,7 +163,7 @@ static __attribute__((noinline)) int sleep_for(lua_State *L) {
         lua_callk(L, 2, LUA_MULTRET, 0, return_all);
         return lua_gettop(L);
     }
-    l_task_start_sleep(task, delay_ns);
+    if (!l_task_start_sleep(task, delay_ns)) return luaL_error(L, "not enough memory");
     return l_task_wait_k(L, task, &l_sleep_wait, NULL, (lua_KContext)task, sleep_done);
 }
 

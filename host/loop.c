@@ -84,8 +84,8 @@ void loop_close(struct loop *loop) {
     while (handle_pop(&loop->ready) != NULL) continue;
     while (handle_pop(&loop->idle) != NULL) continue;
     choice_close(&loop->choice);
-    while (pqueue_pop(&loop->priority) != NULL) continue;
-    while (pqueue_pop(&loop->timers) != NULL) continue;
+    pqueue_clear(&loop->priority);
+    pqueue_clear(&loop->timers);
     signals_close(&loop->signals);
     if (watch_started(&loop->inbox_watch)) close(loop->inbox_watch.fd);
     poller_close(&loop->poller);
@@ -134,7 +134,7 @@ static int poll_events(struct loop *loop, int64_t timeout_ns) {
 }
 
 static bool anything_ready(const struct loop *loop) {
-    return !handle_queue_empty(&loop->ready) || pqueue_peek(&loop->priority) != NULL;
+    return !handle_queue_empty(&loop->ready) || !pqueue_empty(&loop->priority);
 }
 
 /* A turn with work to do only looks at the kernel and the clock, and not even that
@@ -143,7 +143,7 @@ static bool anything_ready(const struct loop *loop) {
 static int look(struct loop *loop) {
     bool descriptors = loop->poller.watches > LOOP_OWN_WATCHES;
     if (loop->clock.kind == CLOCK_KIND_VIRTUAL) return descriptors ? poll_events(loop, 0) : 0;
-    if (!descriptors && pqueue_peek(&loop->timers) == NULL) return 0;
+    if (!descriptors && pqueue_empty(&loop->timers)) return 0;
     uint64_t ticks = clock_ticks();
     if (ticks - loop->looked_ticks < CLOCK_TICKS_100US) return 0;
     loop->looked_ticks = ticks;
@@ -271,7 +271,7 @@ static struct handle *end_turn(struct loop *loop) {
  * have priority callbacks; `budget` is then what the turn may still run. */
 struct handle *loop_next_counted(struct loop *loop) {
     struct handle *handle = loop->ready.head.next;
-    bool has_urgent = pqueue_peek(&loop->priority) != NULL;
+    bool has_urgent = !pqueue_empty(&loop->priority);
     loop->plain = false;
     if (loop->choice.on) choice_source_done(&loop->choice, &loop->ready, &loop->turn_end);
     if (has_urgent && loop->budget == SIZE_MAX) {

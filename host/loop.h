@@ -79,14 +79,17 @@ static inline void loop_call_soon(struct loop *loop, struct handle *handle) {
 }
 
 /* As loop_call_soon, but before all that is ready and has a larger priority or none.
- * The timer's node holds the priority until it runs. */
-static inline void loop_call_priority(struct loop *loop, struct timer *timer, int64_t priority) {
-    pqueue_push(&loop->priority, &timer->node, priority);
+ * The timer's node holds the priority until it runs.  False: no memory, nothing is done. */
+__attribute__((warn_unused_result)) static inline bool
+loop_call_priority(struct loop *loop, struct timer *timer, int64_t priority) {
+    return pqueue_push(&loop->priority, &timer->node, priority);
 }
 
-/* Runs the timer's handle once the clock has reached when_ns. */
-static inline void loop_call_at(struct loop *loop, struct timer *timer, int64_t when_ns) {
-    pqueue_push(&loop->timers, &timer->node, when_ns);
+/* Runs the timer's handle once the clock has reached when_ns.  False: no memory, nothing is
+ * done. */
+__attribute__((warn_unused_result)) static inline bool
+loop_call_at(struct loop *loop, struct timer *timer, int64_t when_ns) {
+    return pqueue_push(&loop->timers, &timer->node, when_ns);
 }
 
 /* From now on what is left open is decided by the seed: see choice.h. */
@@ -133,7 +136,7 @@ static inline bool loop_in_turn(const struct loop *loop) {
 enum { LOOP_OWN_WATCHES = 1 };    /* the inbox */
 int loop_wait(struct loop *loop); /* steps 1 to 3 */
 static inline bool loop_only_callbacks(const struct loop *loop) {
-    return !handle_queue_empty(&loop->ready) && pqueue_peek(&loop->timers) == NULL &&
+    return !handle_queue_empty(&loop->ready) && pqueue_empty(&loop->timers) &&
            loop->poller.watches <= LOOP_OWN_WATCHES &&
            atomic_load_explicit(&loop->inbox, memory_order_relaxed) == NULL;
 }
@@ -149,7 +152,7 @@ static inline int loop_begin_turn(struct loop *loop) {
 struct handle *loop_next_counted(struct loop *loop);
 static inline struct handle *loop_next(struct loop *loop) {
     struct handle *handle = loop->ready.head.next;
-    if (!loop->plain || pqueue_peek(&loop->priority) != NULL) return loop_next_counted(loop);
+    if (!loop->plain || !pqueue_empty(&loop->priority)) return loop_next_counted(loop);
     handle_unlink(handle);
     if (handle == &loop->turn_end) {
         loop->metrics.turns++;

@@ -1,89 +1,104 @@
-/* pqueue.c -- a pairing heap.
+/* pqueue.c -- a heap with four children to a node, in an array.
  *
- * The heap is one tree in which no node is smaller than its parent; the children
- * of a node are a list.  All work is "link": of two trees, the one with the larger
- * root becomes the first child of the other.  Push links once and puts the cost of
- * sorting off to pop, so that a timer which is cancelled early never pays it. */
+ * The children of place i are at 4 i + 1 to 4 i + 4, and the array lies so in memory that
+ * the four share a cache line.  Only entries with equal keys ask their nodes, who came
+ * first. */
 #include "host/pqueue.h"
 
-static bool before(const struct pqueue_node *a, const struct pqueue_node *b) {
-    return a->key != b->key ? a->key < b->key : a->order < b->order;
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHILDREN = 4, CACHE_LINE = 64, FIRST_ROOM = 16 };
+
+static bool before(struct pqueue_entry a, struct pqueue_entry b) {
+    return a.key != b.key ? a.key < b.key : a.node->order < b.node->order;
 }
 
-/* Joins two trees; both roots are without siblings, neither is NULL. */
-static struct pqueue_node *link_trees(struct pqueue_node *a, struct pqueue_node *b) {
-    if (before(b, a)) {
-        struct pqueue_node *smaller = b;
-        b = a;
-        a = smaller;
+static void put(struct pqueue *queue, size_t place, struct pqueue_entry entry) {
+    queue->entries[place] = entry;
+    entry.node->place = place;
+}
+
+/* Puts the entry at the place, or above it. */
+static void rise(struct pqueue *queue, size_t place, struct pqueue_entry entry) {
+    while (place > 0) {
+        size_t parent = (place - 1) / CHILDREN;
+        if (!before(entry, queue->entries[parent])) break;
+        put(queue, place, queue->entries[parent]);
+        place = parent;
     }
-    b->next = a->child;
-    if (b->next != NULL) b->next->prev = b;
-    b->prev = a;
-    a->child = b;
-    return a;
+    put(queue, place, entry);
 }
 
-/* Joins a list of siblings into one tree: neighbours in pairs from left to right,
- * then the pairs from right to left, which is what keeps pop logarithmic. */
-static struct pqueue_node *link_siblings(struct pqueue_node *first) {
-    struct pqueue_node *pairs = NULL; /* a stack, linked by next */
-    while (first != NULL) {
-        struct pqueue_node *a = first, *b = first->next;
-        first = b != NULL ? b->next : NULL;
-        a->next = NULL;
-        if (b != NULL) {
-            b->next = NULL;
-            a = link_trees(a, b);
+/* Puts the entry at the place, or below it. */
+static void sink(struct pqueue *queue, size_t place, struct pqueue_entry entry) {
+    const struct pqueue_entry *entries = queue->entries;
+    for (;;) {
+        size_t child = CHILDREN * place + 1;
+        if (child >= queue->count) break;
+        size_t end = child + CHILDREN < queue->count ? child + CHILDREN : queue->count;
+        size_t least = child;
+        for (size_t other = child + 1; other < end; other++) {
+            if (before(entries[other], entries[least])) least = other;
         }
-        a->next = pairs;
-        pairs = a;
+        if (!before(entries[least], entry)) break;
+        put(queue, place, entries[least]);
+        place = least;
     }
-    struct pqueue_node *tree = pairs;
-    if (tree == NULL) return NULL;
-    pairs = tree->next;
-    tree->next = NULL;
-    while (pairs != NULL) {
-        struct pqueue_node *pair = pairs;
-        pairs = pair->next;
-        pair->next = NULL;
-        tree = link_trees(tree, pair);
-    }
-    tree->prev = NULL;
-    return tree;
+    put(queue, place, entry);
 }
 
-void pqueue_push(struct pqueue *queue, struct pqueue_node *node, int64_t key) {
-    node->child = node->next = node->prev = NULL;
+/* Has the array hold so many entries, not fewer than are in it; false: no memory. */
+static bool resize(struct pqueue *queue, size_t room) {
+    const size_t size = sizeof(struct pqueue_entry);
+    size_t skipped = queue->memory == NULL ? 0 : (size_t)((char *)queue->entries - queue->memory);
+    if (room > SIZE_MAX / size / 2) return false;
+    char *memory = realloc(queue->memory, room * size + CACHE_LINE + size);
+    if (memory == NULL) return false;
+    /* the first child at the beginning of a line */
+    size_t skip = CACHE_LINE - ((uintptr_t)memory + size) % CACHE_LINE;
+    if (skip != skipped) memmove(memory + skip, memory + skipped, queue->count * size);
+    queue->memory = memory;
+    queue->entries = (void *)(memory + skip);
+    queue->room = room;
+    return true;
+}
+
+bool pqueue_push(struct pqueue *queue, struct pqueue_node *node, int64_t key) {
+    if (queue->count == queue->room &&
+        !resize(queue, queue->room == 0 ? FIRST_ROOM : 2 * queue->room)) {
+        return false;
+    }
     node->key = key;
     node->order = ++queue->arrivals;
-    queue->root = queue->root == NULL ? node : link_trees(queue->root, node);
-    queue->root->prev = NULL;
-    queue->count++;
+    rise(queue, queue->count++, (struct pqueue_entry){key, node});
+    return true;
 }
 
 struct pqueue_node *pqueue_pop(struct pqueue *queue) {
-    struct pqueue_node *smallest = queue->root;
+    struct pqueue_node *smallest = pqueue_peek(queue);
     if (smallest != NULL) pqueue_remove(queue, smallest);
     return smallest;
 }
 
 void pqueue_remove(struct pqueue *queue, struct pqueue_node *node) {
-    struct pqueue_node *children = link_siblings(node->child);
-    if (node == queue->root) {
-        queue->root = children;
-    } else {
-        if (node->prev->child == node) {
-            node->prev->child = node->next;
+    size_t place = node->place;
+    struct pqueue_entry last = queue->entries[--queue->count];
+    node->order = 0;
+    if (place < queue->count) {
+        if (place > 0 && before(last, queue->entries[(place - 1) / CHILDREN])) {
+            rise(queue, place, last);
         } else {
-            node->prev->next = node->next;
-        }
-        if (node->next != NULL) node->next->prev = node->prev;
-        if (children != NULL) {
-            queue->root = link_trees(queue->root, children);
-            queue->root->prev = NULL;
+            sink(queue, place, last);
         }
     }
-    node->order = 0;
-    queue->count--;
+    if (queue->room > FIRST_ROOM && queue->count < queue->room / 8) {
+        resize(queue, queue->room / 4); /* if that fails, it stays as large as it is */
+    }
+}
+
+void pqueue_clear(struct pqueue *queue) {
+    for (size_t i = 0; i < queue->count; i++) queue->entries[i].node->order = 0;
+    free(queue->memory);
+    pqueue_init(queue);
 }

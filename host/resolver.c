@@ -40,7 +40,9 @@ static void arm_timer(struct resolver *resolver) {
     loop_cancel_timer(resolver->loop, &resolver->timer);
     if (ares_timeout(resolver->channel, NULL, &left) == NULL) return;
     int64_t left_ns = (int64_t)left.tv_sec * NS_PER_S + (int64_t)left.tv_usec * 1000;
-    loop_call_at(resolver->loop, &resolver->timer, loop_now(resolver->loop) + left_ns);
+    if (!loop_call_at(resolver->loop, &resolver->timer, loop_now(resolver->loop) + left_ns)) {
+        loop_call_soon(resolver->loop, &resolver->timer.handle); /* and has another try then */
+    }
 }
 
 /* After whatever may have changed things.  Queries that nobody waits for would keep their

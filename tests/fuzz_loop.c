@@ -92,12 +92,12 @@ static void schedule(int number) {
         if (key < 1000 && key >= 0) key = model.keys[number] = model.now_ns + key - 2;
         if (key > model.now_ns + 1000 && random_below(50) > 0) key = model.now_ns;
         model.keys[number] = key;
-        loop_call_at(&loop, &job->timer, key);
+        check(loop_call_at(&loop, &job->timer, key));
         model.places[number] = TIMER;
         list_push_by_key(&model.timers, number);
         break;
     case 2:
-        loop_call_priority(&loop, &job->timer, key);
+        check(loop_call_priority(&loop, &job->timer, key));
         model.places[number] = PRIORITY;
         list_push_by_key(&model.priorities, number);
         break;

@@ -32,17 +32,14 @@ static void model_remove(int place) {
     for (int i = place; i < count; i++) model[i] = model[i + 1];
 }
 
-/* Every child is reached once, knows its way back, and is not before its parent. */
-static size_t check_tree(const struct pqueue_node *parent) {
-    size_t size = 1;
-    const struct pqueue_node *prev = parent;
-    for (const struct pqueue_node *child = parent->child; child != NULL; child = child->next) {
-        check(child->prev == prev);
-        check(place_of(child) > place_of(parent) && place_of(child) < count);
-        size += check_tree(child);
-        prev = child;
+/* Every node knows its place, and none comes before its parent. */
+static void check_array(void) {
+    for (size_t i = 0; i < queue.count; i++) {
+        const struct pqueue_entry *entry = &queue.entries[i];
+        check(entry->node->place == i && entry->node->key == entry->key);
+        check(i == 0 || place_of(queue.entries[(i - 1) / 4].node) < place_of(entry->node));
     }
-    return size;
+    check(queue.count == 0 || (uintptr_t)(queue.entries + 1) % 64 == 0);
 }
 
 static void step(int pressure) {
@@ -50,7 +47,7 @@ static void step(int pressure) {
     int dice = random_below(100);
     if (dice < pressure && !pqueue_contains(node)) {
         int64_t key = random_key();
-        pqueue_push(&queue, node, key);
+        check(pqueue_push(&queue, node, key));
         model_insert(node, key);
     } else if (dice < 80 && pqueue_contains(node)) {
         pqueue_remove(&queue, node);
@@ -71,16 +68,14 @@ static void play(void) {
     for (int i = 0; i < NODES; i++) pqueue_node_init(&nodes[i]);
     for (fuzz.step = 0; fuzz.step < STEPS; fuzz.step++) {
         step(fuzz.step / 500 % 2 == 0 ? 75 : 30); /* fills and drains */
-        if (fuzz.step % 100 == 0 && queue.root != NULL) {
-            check(queue.root->prev == NULL && queue.root->next == NULL);
-            check(check_tree(queue.root) == queue.count);
-        }
+        if (fuzz.step % 100 == 0) check_array();
     }
     while (count > 0) {
         check(pqueue_pop(&queue) == model[0]);
         model_remove(0);
     }
     check(pqueue_pop(&queue) == NULL);
+    pqueue_clear(&queue);
 }
 
 int main(int argc, char **argv) {

@@ -318,7 +318,7 @@ LOOP_TEST(a_million_cancelled_timers_leave_nothing) {
     struct timer *timers = calloc(MILLION, sizeof *timers);
     assert_non_null(timers);
     for (int64_t i = 0; i < MILLION; i++) {
-        loop_call_at(&f->loop, &timers[i], 1 + i * 7919 % MILLION);
+        assert_true(loop_call_at(&f->loop, &timers[i], 1 + i * 7919 % MILLION));
     }
     at(&f->a, 5);
     for (int i = 0; i < MILLION; i++) loop_cancel_timer(&f->loop, &timers[i]);

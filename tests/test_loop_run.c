@@ -127,7 +127,7 @@ LOOP_TEST(two_loops_live_in_one_process) {
     assert_int_equal(poller_start(&other.poller, &same, f->fd, POLL_READ), 0);
     assert_int_equal(signals_start(&f->loop.signals, SIGUSR1, &f->a.timer.handle), 0);
     assert_int_equal(signals_start(&other.signals, SIGUSR2, &f->b.timer.handle), 0);
-    loop_call_at(&other, &f->c.timer, 100);
+    assert_true(loop_call_at(&other, &f->c.timer, 100));
     at(&f->d, 0);
     raise(SIGUSR2);
     assert_turn("rd");

@@ -84,7 +84,7 @@ static void soon(struct job *job) {
 }
 
 static void at(struct job *job, int64_t when_ns) {
-    loop_call_at(&f->loop, &job->timer, when_ns);
+    assert_true(loop_call_at(&f->loop, &job->timer, when_ns));
 }
 
 static int64_t now(void) {
@@ -121,7 +121,7 @@ VIRTUAL_TEST(virtual_time_stands_while_anything_is_ready) {
 }
 
 VIRTUAL_TEST(virtual_time_stands_while_a_priority_is_ready) {
-    loop_call_priority(&f->loop, &f->a.timer, 1);
+    assert_true(loop_call_priority(&f->loop, &f->a.timer, 1));
     at(&f->b, 1);
     assert_turn("a");
     assert_int_equal(now(), 0);
@@ -262,7 +262,7 @@ REAL_TEST(a_timer_is_never_early) {
         random = random * 1664525 + 1013904223;
         due_ns[i] = start_ns + (random >> 8) % (20 * MS);
         timer_init(&due[i], check_due);
-        loop_call_at(&f->loop, &due[i], due_ns[i]);
+        assert_true(loop_call_at(&f->loop, &due[i], due_ns[i]));
     }
     while (fired < 100) assert_int_equal(loop_run_once(&f->loop), 0);
 }
@@ -413,7 +413,7 @@ TEST_IN_BOTH(a_loop_that_nothing_can_wake_says_so) {
     soon(&f->a);
     assert_turn("a");
     assert_int_equal(loop_run_once(&f->loop), -EDEADLK);
-    loop_call_priority(&f->loop, &f->a.timer, 0);
+    assert_true(loop_call_priority(&f->loop, &f->a.timer, 0));
     assert_turn("a");
     assert_int_equal(loop_run(&f->loop), -EDEADLK);
     at(&f->a, now() + 1);

@@ -24,7 +24,7 @@ static void push_keys(struct pqueue *queue, struct entry *entries, const int64_t
     for (int i = 0; i < count; i++) {
         entries[i].number = i;
         pqueue_node_init(&entries[i].node);
-        pqueue_push(queue, &entries[i].node, keys[i]);
+        assert_true(pqueue_push(queue, &entries[i].node, keys[i]));
     }
 }
 
@@ -32,6 +32,7 @@ static void assert_pops(struct pqueue *queue, const int *numbers, int count) {
     assert_int_equal(queue->count, count);
     for (int i = 0; i < count; i++) assert_int_equal(pop_number(queue), numbers[i]);
     assert_null(pqueue_pop(queue));
+    pqueue_clear(queue);
 }
 
 TEST(an_empty_queue_gives_null) {
@@ -72,9 +73,10 @@ TEST(peek_shows_what_pop_returns) {
         struct pqueue_node *shown = pqueue_peek(&queue);
         assert_ptr_equal(pqueue_pop(&queue), shown);
     }
+    pqueue_clear(&queue);
 }
 
-/* After one pop the heap has a root, children and grandchildren: any of them may go. */
+/* The heap has a root, children and grandchildren: any of them may go. */
 TEST(any_node_may_be_removed_and_the_order_stands) {
     for (int removed = 1; removed < 16; removed++) {
         struct pqueue queue;
@@ -89,6 +91,7 @@ TEST(any_node_may_be_removed_and_the_order_stands) {
             if (i != removed) assert_int_equal(pop_number(&queue), i);
         }
         assert_null(pqueue_pop(&queue));
+        pqueue_clear(&queue);
     }
 }
 
@@ -102,6 +105,7 @@ TEST(a_node_knows_whether_it_is_in_a_queue) {
     pqueue_pop(&queue);
     assert_false(pqueue_contains(&entries[0].node));
     assert_true(pqueue_contains(&entries[2].node));
+    pqueue_clear(&queue);
 }
 
 TEST(a_node_that_comes_back_stands_behind_its_equals) {
@@ -109,11 +113,10 @@ TEST(a_node_that_comes_back_stands_behind_its_equals) {
     struct entry entries[3];
     push_keys(&queue, entries, (const int64_t[]){1, 1, 1}, 3);
     pqueue_remove(&queue, &entries[0].node);
-    pqueue_push(&queue, &entries[0].node, 1);
+    assert_true(pqueue_push(&queue, &entries[0].node, 1));
     assert_pops(&queue, (const int[]){1, 2, 0}, 3);
 }
 
-/* The worst shape: a root with a million children.  Joining them must not recurse. */
 TEST(a_million_nodes_come_out_sorted) {
     struct pqueue queue;
     struct entry *entries = calloc(MILLION, sizeof *entries);
@@ -121,12 +124,62 @@ TEST(a_million_nodes_come_out_sorted) {
     pqueue_init(&queue);
     for (int i = 0; i < MILLION; i++) {
         entries[i].number = i;
-        pqueue_push(&queue, &entries[i].node, i);
+        assert_true(pqueue_push(&queue, &entries[i].node, i));
     }
     for (int i = 0; i < MILLION; i++) {
         if (pop_number(&queue) != i) fail();
     }
     free(entries);
+    pqueue_clear(&queue);
+}
+
+TEST(the_array_shrinks_with_the_queue) {
+    enum { COUNT = 10000 };
+    struct pqueue queue;
+    struct entry *entries = calloc(COUNT, sizeof *entries);
+    assert_non_null(entries);
+    pqueue_init(&queue);
+    for (int i = 0; i < COUNT; i++) {
+        entries[i].number = i;
+        assert_true(pqueue_push(&queue, &entries[i].node, i * 7919 % COUNT));
+    }
+    assert_true(queue.room >= COUNT && queue.room < 2 * COUNT);
+    for (int i = COUNT; i-- > 100;) pqueue_remove(&queue, &entries[i].node);
+    assert_true(queue.room <= 8 * 100);
+    int64_t last = -1;
+    for (int i = 0; i < 100; i++) {
+        struct pqueue_node *node = pqueue_pop(&queue);
+        assert_true(node->key > last);
+        last = node->key;
+    }
+    assert_null(pqueue_pop(&queue));
+    free(entries);
+    pqueue_clear(&queue);
+}
+
+TEST(clear_takes_all_out_at_once) {
+    struct pqueue queue;
+    struct entry entries[3];
+    push_keys(&queue, entries, (const int64_t[]){3, 1, 2}, 3);
+    pqueue_clear(&queue);
+    for (int i = 0; i < 3; i++) assert_false(pqueue_contains(&entries[i].node));
+    assert_int_equal(queue.count, 0);
+    assert_null(pqueue_peek(&queue));
+    assert_true(pqueue_push(&queue, &entries[1].node, 7));
+    assert_int_equal(pop_number(&queue), 1);
+    pqueue_clear(&queue);
+}
+
+TEST(a_push_without_memory_changes_nothing) {
+    const size_t most = SIZE_MAX / sizeof(struct pqueue_entry);
+    struct pqueue queue;
+    struct entry entry;
+    pqueue_init(&queue);
+    queue.count = queue.room = most;
+    pqueue_node_init(&entry.node);
+    assert_false(pqueue_push(&queue, &entry.node, 1));
+    assert_false(pqueue_contains(&entry.node));
+    assert_true(queue.count == most && queue.entries == NULL);
 }
 
 int main(void) {

@@ -23,7 +23,7 @@ static void set_up(struct fixture *f) {
 }
 
 static void start(struct fixture *f, struct job *job, int64_t when_ns) {
-    pqueue_push(&f->timers, &job->timer.node, when_ns);
+    assert_true(pqueue_push(&f->timers, &job->timer.node, when_ns));
 }
 
 TEST(expired_timers_are_queued_by_deadline) {
@@ -35,6 +35,7 @@ TEST(expired_timers_are_queued_by_deadline) {
     assert_int_equal(timers_expire(&f.timers, 100, &f.ready), 3);
     run_all(&f.ready);
     assert_logged(&f.log, "bca");
+    pqueue_clear(&f.timers);
 }
 
 TEST(equal_deadlines_expire_in_the_order_of_their_start) {
@@ -47,6 +48,7 @@ TEST(equal_deadlines_expire_in_the_order_of_their_start) {
     timers_expire(&f.timers, 10, &f.ready);
     run_all(&f.ready);
     assert_logged(&f.log, "dcab");
+    pqueue_clear(&f.timers);
 }
 
 TEST(a_deadline_is_due_at_its_nanosecond_and_not_before) {
@@ -62,6 +64,7 @@ TEST(a_deadline_is_due_at_its_nanosecond_and_not_before) {
     assert_int_equal(timers_expire(&f.timers, late_ns + 1, &f.ready), 1);
     run_all(&f.ready);
     assert_logged(&f.log, "ab");
+    pqueue_clear(&f.timers);
 }
 
 TEST(the_extreme_deadlines_are_deadlines_like_others) {
@@ -74,6 +77,7 @@ TEST(the_extreme_deadlines_are_deadlines_like_others) {
     assert_int_equal(timers_expire(&f.timers, INT64_MAX, &f.ready), 1);
     run_all(&f.ready);
     assert_logged(&f.log, "ba");
+    pqueue_clear(&f.timers);
 }
 
 TEST(expired_timers_stand_behind_what_was_ready) {
@@ -84,6 +88,7 @@ TEST(expired_timers_stand_behind_what_was_ready) {
     timers_expire(&f.timers, 1, &f.ready);
     run_all(&f.ready);
     assert_logged(&f.log, "ba");
+    pqueue_clear(&f.timers);
 }
 
 TEST(a_timer_is_started_until_it_expires) {
@@ -98,6 +103,7 @@ TEST(a_timer_is_started_until_it_expires) {
     assert_false(timer_started(&f.a.timer));
     assert_true(handle_queued(&f.a.timer.handle));
     assert_int_equal(timer_deadline_ns(&f.a.timer), 7);
+    pqueue_clear(&f.timers);
 }
 
 TEST(a_million_stopped_timers_leave_nothing) {
@@ -105,14 +111,17 @@ TEST(a_million_stopped_timers_leave_nothing) {
     set_up(&f);
     struct timer *timers = calloc(MILLION, sizeof *timers);
     assert_non_null(timers);
-    for (int i = 0; i < MILLION; i++)
-        pqueue_push(&f.timers, &timers[i].node, i * INT64_C(7919) % MILLION);
+    for (int i = 0; i < MILLION; i++) {
+        int64_t when_ns = i * INT64_C(7919) % MILLION;
+        assert_true(pqueue_push(&f.timers, &timers[i].node, when_ns));
+    }
     for (int i = 0; i < MILLION; i++) pqueue_remove(&f.timers, &timers[i].node);
     assert_int_equal(f.timers.count, 0);
     assert_null(pqueue_peek(&f.timers));
     free(timers); /* the sanitizer would see a node that is still linked */
     start(&f, &f.a, 1);
     assert_int_equal(timers_expire(&f.timers, INT64_MAX, &f.ready), 1);
+    pqueue_clear(&f.timers);
 }
 
 int main(void) {

@@ -58,11 +58,11 @@ static inline void soon(struct job *job) {
 }
 
 static inline void at(struct job *job, int64_t when_ns) {
-    loop_call_at(&f->loop, &job->timer, when_ns);
+    assert_true(loop_call_at(&f->loop, &job->timer, when_ns));
 }
 
 static inline void urgent(struct job *job, int64_t priority) {
-    loop_call_priority(&f->loop, &job->timer, priority);
+    assert_true(loop_call_priority(&f->loop, &job->timer, priority));
 }
 
 static inline void watch(void) {
