@@ -77,7 +77,7 @@ static bool follow(lua_State *L, struct l_stream *stream, struct l_loop *loop) {
     return true;
 }
 
-struct l_task *l_stream_may_wait(lua_State *L, struct l_stream *stream, const char *what) {
+struct l_task *l_stream_check_may_wait(lua_State *L, struct l_stream *stream, const char *what) {
     struct l_task *task =
         l_task_may_wait(L, stream->rt, what, stream->follows ? NULL : stream->loop);
     if (task->future.loop != stream->loop && !follow(L, stream, task->future.loop)) {

@@ -129,7 +129,14 @@ int l_stream_wait(lua_State *L, struct l_stream *stream, struct l_task *task,
 
 /* The task that may wait for the stream, which is at index 1 if it `follows`, or an error that
  * says why `what` cannot wait. */
-struct l_task *l_stream_may_wait(lua_State *L, struct l_stream *stream, const char *what);
+struct l_task *l_stream_check_may_wait(lua_State *L, struct l_stream *stream, const char *what);
+static inline struct l_task *l_stream_may_wait(lua_State *L, struct l_stream *stream,
+                                               const char *what) {
+    struct l_task *task = stream->rt->current;
+    bool may_wait = L == stream->rt->coroutine && task->future.loop == stream->loop &&
+                    stream->rt->running != NULL && lua_isyieldable(L);
+    return may_wait ? task : l_stream_check_may_wait(L, stream, what);
+}
 
 /* Whether this step has done enough without waiting, and can wait: a fast peer must not
  * starve others. */

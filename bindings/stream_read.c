@@ -118,46 +118,52 @@ static int satisfy(lua_State *L, const struct l_stream *stream, struct view *vie
     return 0;
 }
 
-/* How much to ask the kernel for. */
-static size_t chunk_size(const struct l_stream *stream, struct request request) {
-    size_t have = l_buffer_length(&stream->buffer);
+/* How much to ask the kernel for when that is not enough which the buffer has. */
+static size_t chunk_size(size_t have, struct request request) {
     if (request.mode == READ_EXACTLY && have > L_STREAM_CHUNK) {
         size_t missing = request.wanted - have;
         return missing < have ? missing : have; /* not all at once: the peer may have lied */
     }
-    return have == 0 || request.mode == READ_ALL || have >= L_STREAM_CHUNK ? L_STREAM_CHUNK
-                                                                           : L_STREAM_CHUNK / 8;
+    return request.mode == READ_ALL || have >= L_STREAM_CHUNK ? L_STREAM_CHUNK : L_STREAM_CHUNK / 8;
 }
 
-/* Gets more bytes; satisfies the read from them.  The number of results, 0 to go on, or
- * -errno. */
-static int read_more(lua_State *L, struct l_stream *stream, struct request request) {
-    size_t size = chunk_size(stream, request);
-    bool direct = l_buffer_length(&stream->buffer) == 0 && size <= L_STREAM_CHUNK;
-    char *target;
-    if (direct) {
-        target = l_stream_scratch(L, stream->rt);
-        if (request.mode == READ_SOME && request.wanted < size) size = request.wanted;
-    } else {
-        l_buffer_reserve(L, &stream->buffer, L_STREAM_BUFFER, 0, size);
-        target = stream->buffer.bytes + stream->buffer.end;
-    }
+/* Puts the bytes, which are not in the buffer, where that is empty. */
+static void keep(lua_State *L, struct l_stream *stream, const char *bytes, size_t size) {
+    l_buffer_reserve(L, &stream->buffer, L_STREAM_BUFFER, 0, size);
+    memcpy(stream->buffer.bytes, bytes, size);
+    stream->buffer.end = size;
+}
+
+/* Gets bytes when the buffer is empty; satisfies the read from them.  The number of results, 0 to
+ * go on, or -errno. */
+static int read_directly(lua_State *L, struct l_stream *stream, struct request request) {
+    char *target = l_stream_scratch(L, stream->rt);
+    bool some = request.mode == READ_SOME;
+    size_t size = some && request.wanted < L_STREAM_CHUNK ? request.wanted : L_STREAM_CHUNK;
     ssize_t got = stream->channel->read(stream, target, size);
     if (got < 0) return (int)got;
     if (got == 0) stream->eof = true;
-    if (!direct) {
-        stream->buffer.end += (size_t)got;
-        return 0;
+    if (some && got > 0) {
+        lua_pushlstring(L, target, (size_t)got);
+        return 1;
     }
     struct view view = {target, (size_t)got, 0};
     int results = satisfy(L, stream, &view, request);
-    size_t rest = view.length - view.consumed;
-    if (rest > 0) {
-        l_buffer_reserve(L, &stream->buffer, L_STREAM_BUFFER, 0, rest);
-        memcpy(stream->buffer.bytes, target + view.consumed, rest);
-        stream->buffer.end = rest;
+    if (view.consumed < view.length) {
+        keep(L, stream, target + view.consumed, view.length - view.consumed);
     }
     return results;
+}
+
+/* Adds bytes to those that the buffer has.  0 to go on, or -errno. */
+static int read_more(lua_State *L, struct l_stream *stream, struct request request) {
+    size_t size = chunk_size(l_buffer_length(&stream->buffer), request);
+    l_buffer_reserve(L, &stream->buffer, L_STREAM_BUFFER, 0, size);
+    ssize_t got = stream->channel->read(stream, stream->buffer.bytes + stream->buffer.end, size);
+    if (got < 0) return (int)got;
+    if (got == 0) stream->eof = true;
+    stream->buffer.end += (size_t)got;
+    return 0;
 }
 
 static int read_step(lua_State *L, struct l_stream *stream, struct request request);
@@ -177,25 +183,39 @@ static int read_next_turn(lua_State *L, struct l_stream *stream, struct request 
     return l_task_wait_k(L, task, NULL, NULL, pack(request), read_again);
 }
 
+static int wait_to_read(lua_State *L, struct l_stream *stream, struct request request) {
+    struct l_task *task = l_stream_may_wait(L, stream, "read");
+    stream->busy_reading = true;
+    return l_stream_wait(L, stream, task, POLL_READ, pack(request), read_again);
+}
+
+/* Satisfies the read from what is there already.  The number of results, or 0. */
+static int read_buffered(lua_State *L, struct l_stream *stream, struct request request) {
+    struct view view = {stream->buffer.bytes + stream->buffer.start,
+                        l_buffer_length(&stream->buffer), 0};
+    int results = satisfy(L, stream, &view, request);
+    stream->buffer.start += view.consumed;
+    release_if_empty(L, stream);
+    return results;
+}
+
+/* Whether the descriptor is to be asked: no if it is known to be drained. */
+static inline bool may_have_more(const struct l_stream *stream) {
+    return stream->readable || !stream->pollable || stream->channel->buffers;
+}
+
 static int read_step(lua_State *L, struct l_stream *stream, struct request request) {
     for (;;) {
-        struct view view = {stream->buffer.bytes + stream->buffer.start,
-                            l_buffer_length(&stream->buffer), 0};
-        if (view.length > 0 || stream->eof) {
-            int results = satisfy(L, stream, &view, request);
-            stream->buffer.start += view.consumed;
-            release_if_empty(L, stream);
+        bool empty = l_buffer_length(&stream->buffer) == 0;
+        if (!empty || stream->eof) {
+            int results = read_buffered(L, stream, request);
             if (results > 0) return results;
         }
         stream->needs = L_NEEDS_READ;
-        bool ask = stream->readable || !stream->pollable || stream->channel->buffers;
-        int result = ask ? read_more(L, stream, request) : -EAGAIN;
+        if (!may_have_more(stream)) return wait_to_read(L, stream, request);
+        int result = empty ? read_directly(L, stream, request) : read_more(L, stream, request);
         if (result > 0) return result;
-        if (result == -EAGAIN) {
-            struct l_task *task = l_stream_may_wait(L, stream, "read");
-            stream->busy_reading = true;
-            return l_stream_wait(L, stream, task, POLL_READ, pack(request), read_again);
-        }
+        if (result == -EAGAIN) return wait_to_read(L, stream, request);
         if (result < 0) return l_stream_push_failure(L, stream, -result);
         if (l_stream_out_of_budget(L, stream->rt)) return read_next_turn(L, stream, request);
     }
@@ -222,8 +242,8 @@ static int push_nothing(lua_State *L) {
     return 1;
 }
 
-static int stream_read(lua_State *L) {
-    struct l_stream *stream = l_stream_check_open(L, 1);
+/* A read without a number of bytes, or with an unusual one. */
+static int read_otherwise(lua_State *L, struct l_stream *stream) {
     if (lua_isnoneornil(L, 2)) return begin(L, stream, READ_SOME, L_STREAM_CHUNK);
     if (lua_type(L, 2) == LUA_TSTRING && !lua_isnumber(L, 2)) {
         const char *format = lua_tostring(L, 2);
@@ -235,8 +255,16 @@ static int stream_read(lua_State *L) {
         default: return luaL_argerror(L, 2, "invalid format");
         }
     }
-    lua_Integer size = check_size(L, 2);
-    return size == 0 ? push_nothing(L) : begin(L, stream, READ_SOME, size);
+    check_size(L, 2);
+    return push_nothing(L);
+}
+
+static int stream_read(lua_State *L) {
+    struct l_stream *stream = l_stream_check_open(L, 1);
+    int is_size;
+    lua_Integer size = lua_tointegerx(L, 2, &is_size);
+    if (!is_size || size <= 0 || size > MOST_BYTES) return read_otherwise(L, stream);
+    return begin(L, stream, READ_SOME, size);
 }
 
 static int stream_readline(lua_State *L) {

@@ -42,42 +42,57 @@ static bool writer_resumed(lua_State *L, struct l_stream *stream) {
     return stream->fd >= 0;
 }
 
+/* Writes some of the parts, unless the descriptor is full as far as we know: then it has not
+ * `tried`, and that is an -EAGAIN. */
+static inline ssize_t write_some(struct l_stream *stream, const struct iovec *parts, int count,
+                                 bool *tried) {
+    stream->needs = L_NEEDS_WRITE;
+    *tried = stream->writable || !stream->pollable;
+    return *tried ? stream->channel->write(stream, parts, count) : -EAGAIN;
+}
+
 static int write_again(lua_State *L, int status, lua_KContext sent);
 
-/* Writes the parts, which are those from byte `sent` on, and what follows them. */
-static int write_parts(lua_State *L, struct l_stream *stream, size_t sent, struct iovec *parts,
-                       int count) {
+/* What is there from byte `sent` on was written with this result: writes the rest. */
+static int write_rest(lua_State *L, struct l_stream *stream, size_t sent, ssize_t result,
+                      bool tried) {
+    struct iovec parts[PARTS_PER_WRITE];
     int top = lua_gettop(L);
-    for (; count > 0; count = gather_parts(L, top, sent, parts)) {
-        stream->needs = L_NEEDS_WRITE;
-        bool tries = stream->writable || !stream->pollable;
-        ssize_t result = tries ? stream->channel->write(stream, parts, count) : -EAGAIN;
-        if (result == -EAGAIN) {
-            struct l_task *task = l_stream_may_wait(L, stream, "write");
-            stream->turn = task;
-            if (tries) stream->write_begun = true;
-            return l_stream_wait(L, stream, task, POLL_WRITE, (lua_KContext)sent, write_again);
-        }
+    while (result >= 0) {
         stream->write_begun = false;
-        if (result < 0) {
-            l_stream_end_writing(L, stream);
-            return l_stream_push_failure(L, stream, (int)-result);
-        }
         sent += (size_t)result;
-        if (count == 1 && top == 2 && (size_t)result == parts->iov_len) break;
+        int count = gather_parts(L, top, sent, parts);
+        if (count == 0) {
+            l_stream_end_writing(L, stream);
+            lua_pushboolean(L, 1);
+            return 1;
+        }
+        result = write_some(stream, parts, count, &tried);
     }
+    if (result == -EAGAIN) {
+        stream->turn = l_stream_may_wait(L, stream, "write");
+        if (tried) stream->write_begun = true;
+        return l_stream_wait(L, stream, stream->turn, POLL_WRITE, (lua_KContext)sent, write_again);
+    }
+    stream->write_begun = false;
     l_stream_end_writing(L, stream);
-    lua_pushboolean(L, 1);
-    return 1;
+    return l_stream_push_failure(L, stream, (int)-result);
+}
+
+/* Writes the strings from byte `sent` on. */
+static int write_strings(lua_State *L, struct l_stream *stream, size_t sent) {
+    struct iovec parts[PARTS_PER_WRITE];
+    bool tried = false;
+    int count = gather_parts(L, lua_gettop(L), sent, parts);
+    ssize_t result = count > 0 ? write_some(stream, parts, count, &tried) : 0;
+    return write_rest(L, stream, sent, result, tried);
 }
 
 static int write_again(lua_State *L, int status, lua_KContext sent) {
     struct l_stream *stream = lua_touserdata(L, 1);
-    struct iovec parts[PARTS_PER_WRITE];
     (void)status;
     if (!writer_resumed(L, stream)) return l_stream_closed_meanwhile(L);
-    int count = gather_parts(L, lua_gettop(L), (size_t)sent, parts);
-    return write_parts(L, stream, (size_t)sent, parts, count);
+    return write_strings(L, stream, (size_t)sent);
 }
 
 static void leave_turns(struct l_task *task) {
@@ -86,24 +101,41 @@ static void leave_turns(struct l_task *task) {
 
 static const struct l_wait turn_wait = {"another task's write to end", leave_turns};
 
-static int stream_write(lua_State *L) {
-    struct l_stream *stream = l_stream_check_open(L, 1);
-    struct iovec parts[PARTS_PER_WRITE];
-    int top = lua_gettop(L);
-    if (top < 2) luaL_checkany(L, 2);
-    int count = gather_parts(L, top, 0, parts);
-    for (int i = 2 + PARTS_PER_WRITE; i <= top; i++) luaL_checkstring(L, i);
-    if (stream->sent_eof) return luaL_error(L, "cannot write after write_eof()");
+/* Another task writes, or this one has had its share of this turn. */
+static int write_later(lua_State *L, struct l_stream *stream) {
+    struct l_task *task = l_stream_may_wait(L, stream, "write");
     if (stream->turn != NULL) {
-        struct l_task *task = l_stream_may_wait(L, stream, "write");
         handle_push(&stream->turns, &task->timer.handle);
         return l_task_wait(L, task, &turn_wait, stream, write_again);
     }
-    if (l_stream_out_of_budget(L, stream->rt)) {
-        stream->turn = l_stream_may_wait(L, stream, "write");
-        return l_task_wait(L, stream->turn, NULL, NULL, write_again);
+    stream->turn = task;
+    return l_task_wait(L, task, NULL, NULL, write_again);
+}
+
+static void check_strings(lua_State *L, int top) {
+    if (top < 2) luaL_checkany(L, 2);
+    for (int i = 2; i <= top; i++) luaL_checkstring(L, i);
+}
+
+static int stream_write(lua_State *L) {
+    struct l_stream *stream = l_stream_check_open(L, 1);
+    int top = lua_gettop(L);
+    struct iovec part;
+    const char *text = lua_tolstring(L, 2, &part.iov_len);
+    if (text == NULL || top != 2) check_strings(L, top);
+    if (stream->sent_eof) return luaL_error(L, "cannot write after write_eof()");
+    if (stream->turn != NULL || l_stream_out_of_budget(L, stream->rt)) {
+        return write_later(L, stream);
     }
-    return write_parts(L, stream, 0, parts, count);
+    if (top != 2 || part.iov_len == 0) return write_strings(L, stream, 0);
+    bool tried;
+    part.iov_base = (char *)(uintptr_t)text;
+    ssize_t result = write_some(stream, &part, 1, &tried);
+    if (result < 0 || (size_t)result < part.iov_len) {
+        return write_rest(L, stream, 0, result, tried);
+    }
+    lua_pushboolean(L, 1); /* nobody waits for his turn, as there was none */
+    return 1;
 }
 
 static int eof_step(lua_State *L, int status, lua_KContext context) {
