@@ -48,3 +48,10 @@ void l_collector_open(lua_State *L, struct l_runtime *rt) {
     lua_gc(L, LUA_GCSETPAUSE, LONGEST_PAUSE);
     rt->pause = LONGEST_PAUSE;
 }
+
+void l_collector_start(lua_State *L) {
+    int held = lua_gc(L, LUA_GCCOUNT);
+    lua_gc(L, LUA_GCRESTART);
+    /* as much may be allocated, in KiB, before the first step */
+    lua_gc(L, LUA_GCSTEP, -(LONGEST_PAUSE / 100 - 1) * held);
+}

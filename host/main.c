@@ -2,6 +2,7 @@
  *
  * What the command line asks for is run by the main task, which scripts/loophost/main.lua
  * tells what to run; nothing of a script runs outside of it. */
+#include "bindings/collector.h"
 #include "bindings/file.h"
 #include "bindings/main_task.h"
 #include "bindings/open.h"
@@ -296,7 +297,7 @@ static int open_state(lua_State *L) {
     lua_call(L, 1, 1);
     push_options(L, line->options, line->argc, line->argv);
     lua_call(L, 1, 1);
-    lua_gc(L, LUA_GCRESTART);
+    l_collector_start(L);
     return 1;
 }
 

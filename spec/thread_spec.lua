@@ -196,7 +196,7 @@ end)
 describe("meanwhile", function()
   it("the loop goes on, whether the thread computes or blocks", in_task(function()
     for _, code in ipairs { "local n = 0 for i = 1, 3e7 do n = n + i end return n",
-      "require 'socket'.sleep(0.05) return 0", "return os.execute 'sleep 0.05'" } do
+      "require 'socket'.sleep(0.3) return 0", "return os.execute 'sleep 0.3'" } do
       local ticks = 0
       local ticker = lh.create_task(function()
         while true do
