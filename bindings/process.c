@@ -74,6 +74,7 @@ static ssize_t pipe_write_eof(struct l_stream *stream) {
     poller_stop(&stream->loop->loop.poller, &stream->watch);
     close(stream->fd);
     stream->fd = -1;
+    l_stream_wake_close_waiters(stream);
     return 0;
 }
 

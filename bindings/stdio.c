@@ -64,7 +64,7 @@ static ssize_t no_eof(struct l_stream *stream) {
 }
 
 /* >= 0, or -errno with what -EAGAIN waits for. */
-static ssize_t answer(struct l_stream *stream, ssize_t result, unsigned needs) {
+static ssize_t answer(struct l_stream *stream, ssize_t result, unsigned char needs) {
     if (result >= 0) return result;
     stream->needs = needs;
     return -errno;

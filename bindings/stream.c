@@ -11,6 +11,7 @@
 #include "bindings/result.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -33,6 +34,45 @@ static void wake_writer(lua_State *L, struct l_stream *stream) {
     l_task_wake(L, task);
 }
 
+/* What counts those who wait for the close: who may close an open stream is not known, and
+ * virtual time does not wait for it; for what goes on in the background it does. */
+static size_t *close_waiters_count(struct l_stream *stream) {
+    struct loop *loop = &stream->loop->loop;
+    return stream->closing != NULL ? &loop->outstanding : &loop->listening;
+}
+
+void l_stream_wake_close_waiters(struct l_stream *stream) {
+    struct handle *handle;
+    while ((handle = handle_pop(&stream->close_waiters)) != NULL) {
+        --*close_waiters_count(stream);
+        l_task_wake(stream->loop->L, container_of(handle, struct l_task, timer.handle));
+    }
+}
+
+/* Whether the connection has ended by itself: asyncio's is then closed.  The kernel tells of that
+ * once, and `broken` keeps it for reads.  A pipe that nobody reads from any more is as good as
+ * closed, unless somebody is writing. */
+static bool has_broken(struct l_stream *stream) {
+    if (stream->kind == L_DESCRIPTOR_ANY) {
+        struct pollfd fd = {.fd = stream->fd};
+        if (poll(&fd, 1, 0) <= 0 || (fd.revents & POLLERR) == 0) return false;
+        if (stream->turn != NULL) stream->close_error = EPIPE;
+        return true;
+    }
+    bool ours = stream->kind == L_DESCRIPTOR_TCP || stream->kind == L_DESCRIPTOR_UNIX;
+    if (stream->broken == 0 && ours) {
+        socklen_t size = sizeof stream->broken;
+        getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &stream->broken, &size);
+    }
+    return stream->broken != 0;
+}
+
+static void end_seen(struct l_stream *stream) {
+    stream->end_seen = true;
+    if (handle_queue_empty(&stream->close_waiters) || !has_broken(stream)) return;
+    l_stream_wake_close_waiters(stream);
+}
+
 /* Something has changed; as an edge tells all that is there, whoever waits tries again. */
 static void descriptor_ready(struct handle *handle) {
     struct l_stream *stream =
@@ -42,7 +82,7 @@ static void descriptor_ready(struct handle *handle) {
     stream->watch.edges = 0;
     if (edges & EDGE_READ) stream->readable = true;
     if (edges & EDGE_WRITE) stream->writable = true;
-    if (edges & EDGE_END) stream->end_seen = true;
+    if (edges & EDGE_END) end_seen(stream);
     if (stream->read_needs & edges) wake_reader(L, stream);
     if (stream->write_needs & edges) wake_writer(L, stream);
 }
@@ -67,7 +107,8 @@ static int start_watch(struct l_stream *stream);
 
 /* Takes the stream at index 1 along to another loop, if nobody uses it on the one it has. */
 static bool follow(lua_State *L, struct l_stream *stream, struct l_loop *loop) {
-    if (!stream->follows || stream->busy_reading || stream->turn != NULL) return false;
+    bool in_use = stream->busy_reading || stream->turn != NULL;
+    if (!stream->follows || in_use || !handle_queue_empty(&stream->close_waiters)) return false;
     stop_watch(stream);
     stream->loop = loop;
     l_loop_push(L, loop);
@@ -146,6 +187,7 @@ void l_stream_close(lua_State *L, struct l_stream *stream) {
     }
     wake_reader(L, stream);
     wake_writer(L, stream); /* who waits for a turn is woken by the one before */
+    if (stream->closing == NULL) l_stream_wake_close_waiters(stream);
 }
 
 static int stream_close(lua_State *L) {
@@ -181,36 +223,37 @@ void l_stream_begin_closing(struct l_stream *stream, struct l_closing *closing) 
     closing->loop = stream->loop;
     closing->stream = stream;
     closing->over = NULL;
-    handle_queue_init(&closing->waiters);
+    size_t waiting = 0;
+    const struct handle *end = &stream->close_waiters.head;
+    for (const struct handle *place = end->next; place != end; place = place->next) waiting++;
+    *close_waiters_count(stream) -= waiting;
     stream->closing = closing;
+    *close_waiters_count(stream) += waiting;
 }
 
 void l_stream_end_closing(struct l_closing *closing, int error) {
     struct l_loop *loop = closing->loop;
-    struct handle *handle;
-    if (closing->stream != NULL) {
-        closing->stream->closing = NULL;
-        closing->stream->close_error = error;
-    }
+    struct l_stream *stream = closing->stream;
     if (closing->over != NULL && !loop->closed) loop_call_soon(&loop->loop, closing->over);
-    while ((handle = handle_pop(&closing->waiters)) != NULL) {
-        loop->loop.outstanding--;
-        if (loop->closed) continue; /* it has forgotten its tasks */
-        l_task_wake(loop->L, container_of(handle, struct l_task, timer.handle));
-    }
+    if (stream == NULL) return;
+    l_stream_wake_close_waiters(stream);
+    stream->closing = NULL;
+    stream->close_error = error;
 }
 
 static void leave_closing(struct l_task *task) {
-    const struct l_stream *stream = task->wait_on;
+    struct l_stream *stream = task->wait_on;
     if (!handle_queued(&task->timer.handle)) return; /* the loop was closed */
     handle_unlink(&task->timer.handle);
-    stream->loop->loop.outstanding--;
+    --*close_waiters_count(stream);
 }
 
 static const struct l_wait closing_wait = {"a stream to be closed", leave_closing};
 
+/* Pushes how the stream has ended. */
 static int push_closed(lua_State *L, const struct l_stream *stream) {
-    if (stream->close_error != 0) return l_push_errno(L, stream->close_error);
+    int error = stream->broken != 0 ? stream->broken : stream->close_error;
+    if (error != 0) return l_push_errno(L, error);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -221,14 +264,17 @@ static int closed_at_last(lua_State *L, int status, lua_KContext context) {
     return push_closed(L, lua_touserdata(L, 1));
 }
 
-/* As asyncio's.  A plain stream has nothing to wait for, as nothing is buffered. */
+/* As asyncio's: waits until somebody has closed the stream, and until what TLS has to say then
+ * is said; or until the connection breaks. */
 static int stream_wait_closed(lua_State *L) {
     struct l_stream *stream = l_stream_check(L, 1);
-    if (stream->closing == NULL) return push_closed(L, stream);
-    struct l_task *task = l_task_may_wait_for(L, stream->rt, "wait_closed", "stream", stream->loop);
+    if (stream->fd >= 0) l_stream_check_open(L, 1);
+    bool is_over = stream->fd < 0 ? stream->closing == NULL : has_broken(stream);
+    if (is_over) return push_closed(L, stream);
+    struct l_task *task = l_stream_may_wait(L, stream, "wait_closed");
     lua_settop(L, 1);
-    handle_push(&stream->closing->waiters, &task->timer.handle);
-    stream->loop->loop.outstanding++;
+    handle_push(&stream->close_waiters, &task->timer.handle);
+    ++*close_waiters_count(stream);
     return l_task_wait_k(L, task, &closing_wait, stream, 0, closed_at_last);
 }
 
@@ -274,6 +320,7 @@ void *l_stream_prepare(lua_State *L, struct l_runtime *rt, size_t size, int user
     stream->channel = &l_descriptor_channel;
     stream->fd = -1;
     handle_queue_init(&stream->turns);
+    handle_queue_init(&stream->close_waiters);
     watch_init(&stream->watch, descriptor_ready);
     return stream;
 }

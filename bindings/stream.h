@@ -35,9 +35,8 @@ struct l_channel {
 /* What goes on when a stream is closed whose channel has something to say still. */
 struct l_closing {
     struct l_loop *loop;
-    struct l_stream *stream;     /* NULL once that is collected */
-    struct handle_queue waiters; /* tasks in wait_closed */
-    struct handle *over;         /* is called then, unless that is NULL or the loop closed */
+    struct l_stream *stream; /* NULL once that is collected */
+    struct handle *over;     /* is called then, unless that is NULL or the loop closed */
 };
 
 /* What the descriptor is: how it is written to, and what a short read or write says of it.
@@ -50,35 +49,38 @@ enum l_descriptor_kind {
     L_DESCRIPTOR_UNIX, /* ours */
 };
 
+/* An idle connection is little else: what is small is a byte or a bit. */
 struct l_stream {
     struct l_object object;
     struct l_runtime *rt;
     struct l_loop *loop;
     const struct l_channel *channel;
-    void *channel_state;              /* the channel's */
-    struct watch watch;               /* both directions, by edges */
-    struct l_task *reading;           /* the task that waits to read */
-    struct l_task *writing;           /* the task that waits to write */
-    struct l_task *turn;              /* the task in the middle of a write, or NULL */
-    struct handle_queue turns;        /* tasks that wait for another's write to end */
-    struct l_buffer buffer;           /* what nobody has read: user value L_STREAM_BUFFER */
-    struct l_closing *closing;        /* it is closed, and that is not over */
-    int close_error;                  /* what that came to */
-    size_t limit;                     /* the longest line, or what readuntil looks through */
-    int fd;                           /* -1 once closed */
-    int broken;                       /* the errno that has ended the connection, or 0 */
-    unsigned needs;                   /* what the channel's last -EAGAIN waits for */
-    unsigned read_needs, write_needs; /* of the tasks that wait */
-    enum l_descriptor_kind kind;
-    bool pollable;
+    void *channel_state;                   /* the channel's */
+    struct watch watch;                    /* both directions, by edges */
+    struct l_task *reading;                /* the task that waits to read */
+    struct l_task *writing;                /* the task that waits to write */
+    struct l_task *turn;                   /* the task in the middle of a write, or NULL */
+    struct handle_queue turns;             /* tasks that wait for another's write to end */
+    struct handle_queue close_waiters;     /* tasks in wait_closed */
+    struct l_buffer buffer;                /* what nobody has read: user value L_STREAM_BUFFER */
+    struct l_closing *closing;             /* it is closed, and that is not over */
+    size_t limit;                          /* the longest line, or what readuntil looks through */
+    int fd;                                /* -1 once closed */
+    int broken;                            /* the errno that has ended the connection, or 0 */
+    int close_error;                       /* what the close came to */
+    unsigned char needs;                   /* what the channel's last -EAGAIN waits for */
+    unsigned char read_needs, write_needs; /* of the tasks that wait */
+    enum l_descriptor_kind kind : 8;
     bool readable, writable; /* the descriptor, as far as we know: not drained, not full */
     bool end_seen;           /* an edge told of an end: a short read drains no more */
     bool busy_reading;       /* a task is in the middle of a read */
     bool write_begun;        /* a task waits to try a write again that gave -EAGAIN */
-    bool eof, sent_eof;
-    bool follows;   /* goes along to whatever loop uses it next */
-    bool collected; /* is being closed by the collector */
-    bool quiet;     /* collected while open it says nothing: somebody else answers for it */
+    bool eof;
+    bool sent_eof : 1;
+    bool pollable : 1;
+    bool follows : 1;   /* goes along to whatever loop uses it next */
+    bool collected : 1; /* is being closed by the collector */
+    bool quiet : 1;     /* collected while open it says nothing: somebody else answers for it */
 };
 
 enum {
@@ -116,6 +118,9 @@ static inline struct l_stream *l_stream_check_open(lua_State *L, int index) {
 
 /* Wakes what waits on the stream, to find it closed, and closes it.  May be repeated. */
 void l_stream_close(lua_State *L, struct l_stream *stream);
+
+/* Wakes those who wait for the stream to be closed: it is. */
+void l_stream_wake_close_waiters(struct l_stream *stream);
 
 /* The channel's close goes on in the background, until the channel says what it came to (0
  * or an errno). */

@@ -14,7 +14,7 @@ struct tls {
     BIO_METHOD *method;
     struct l_stream *stream; /* NULL once that is closed */
     int fd;                  /* ours, from then on */
-    unsigned needs;          /* what the last -EAGAIN waits for, as a stream's */
+    unsigned char needs;     /* what the last -EAGAIN waits for, as a stream's */
     size_t record;           /* plain bytes of the record that is not sent in whole yet; 0: none */
     bool orphaned;           /* its writer will not try again: it counts for nobody */
     bool established;        /* the handshake is done */

@@ -76,6 +76,17 @@ local OPERATIONS = {
       assert.is_true(sent == said.text, #said.text .. " bytes")
     end,
   },
+  ["wait_closed()"] = {
+    run = function(client, first)
+      first.task = lh.create_task(function()
+        for _ = 1, 4 do lh.sleep(0) end
+        client:close()
+      end)
+      return client:wait_closed()
+    end,
+    peer = function() end,
+    check = function(_, _, _, first) return first.task and lh.await(first.task) end,
+  },
   ["write_eof() behind a write"] = {
     run = function(client, first)
       first.task = lh.create_task(client.write, client, MUCH)

@@ -458,7 +458,8 @@ function Stream:write_eof() end
 -- Twice is harmless; also by <close>.
 function Stream:close() end
 
--- Waits for what a close of TLS goes on with in the background.
+-- Waits until somebody has closed the stream, and for what TLS goes on with then in the
+-- background; or until the connection breaks, which is what it says.
 ---@return true?
 ---@return string? message
 ---@return string? code

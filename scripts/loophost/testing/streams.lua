@@ -85,7 +85,7 @@ local function follow_script(self)
       error(err, 0)
     end
   elseif type(entry) == "table" then
-    self.error = entry.error
+    receive_error(self, entry.error)
   else
     self.buffer = self.buffer .. entry
   end
@@ -270,7 +270,14 @@ end
 Stream.__close = Stream.close
 
 function Stream:is_closed() return self.closed end
-function Stream:wait_closed() return true end
+
+-- Waits until it is closed, or the line breaks.
+function Stream:wait_closed()
+  while not self.closed and not self.error do wait(self) end
+  if self.error then return fail(self.error, "by the test") end
+  return true
+end
+
 function Stream:getpeername() return self.peername or "test", 0 end
 function Stream:getsockname() return self.sockname or "test", 0 end
 function Stream:fileno() return fail("EBADF", "a stream in memory has no descriptor") end
