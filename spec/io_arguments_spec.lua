@@ -88,29 +88,3 @@ it("a descriptor that is a stream's cannot be watched as well", support.in_real_
       function() loop:add_writer(stream:fileno(), ignore) end },
   }
 end))
-
-describe("a method that is called with a dot", function()
-  it("of a server says so", expect.in_task(function()
-    local server <close> = assert(lh.start_server(ignore, "127.0.0.1", 0))
-    for _, name in ipairs { "close", "wait_closed", "serve_forever", "is_serving", "getsockname",
-      "addresses" } do
-      local text = ("bad argument #1 to '%s' (Server expected, got "):format(name)
-      all_raise {
-        { text .. "no value)", function() local _ = server[name]() end },
-        { text .. "string)", function() local _ = server[name] "text" end },
-        { text .. "table)", function() local _ = server[name] {} end },
-      }
-    end
-    assert.is_true(server:is_serving())
-  end))
-
-  it("of a process says so", support.in_real_task(function()
-    local child <close> = assert(lh.create_subprocess_exec("true"))
-    all_raise {
-      { "bad argument #1 to 'communicate' (Process expected, got no value)",
-        function() child.communicate() end },
-      { "(Process expected, got string)", function() child.communicate "text" end },
-    }
-    child:wait()
-  end))
-end)

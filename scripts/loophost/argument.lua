@@ -93,11 +93,39 @@ function argument.socket_path(value, arg, who, level)
   end
 end
 
--- The object of a method, which may have been called with a dot: one of ours, by its name.
+-- Raises what C says of a method's object that is none of its own; the method, called so, is one
+-- level below.
+local function bad_self(value, expected, who, level)
+  if debug.getinfo(level, "n").namewhat ~= "method" then
+    argument.mismatch(1, who, expected, value, level + 1)
+  end
+  error(("calling '%s' on bad self (%s expected, got %s)"):format(who, expected, type_name(value)),
+    level + 1)
+end
+
+-- The object of a method, which may have been called with a dot: one of C's, by its name.
 function argument.object(value, name, who, level)
   local meta = getmetatable(value)
   if type(meta) == "table" and rawget(meta, "__name") == "loophost." .. name then return end
-  argument.mismatch(1, who, name, value, level + 1)
+  bad_self(value, name, who, level + 1)
+end
+
+-- Has all methods that stand in the class refuse what is no object of it, as C's methods do. An
+-- object has the class as its metatable, unless `is` says what one is.
+---@param name string of the class, for messages
+---@param class table
+---@param is? fun(value: any): boolean
+function argument.methods(name, class, is)
+  is = is or function(value) return getmetatable(value) == class end
+  for who, method in pairs(class) do
+    local is_ours = type(method) == "function" and debug.getinfo(method, "S").what ~= "C"
+    if is_ours and who ~= "subclass" and not who:find "^__" then
+      class[who] = function(self, ...)
+        if not is(self) then bad_self(self, name, who, 2) end
+        return method(self, ...) -- a tail call: errors are the caller's
+      end
+    end
+  end
 end
 
 function argument.port(value, arg, who, level)

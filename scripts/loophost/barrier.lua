@@ -101,4 +101,6 @@ function Barrier:__tostring()
   return ("<Barrier [%s, waiters:%d/%d]>"):format(self.state, self:n_waiting(), self.size)
 end
 
+argument.methods("Barrier", Barrier)
+
 return barrier

@@ -121,6 +121,7 @@ function Binding:unbind()
 end
 
 Binding.__close = Binding.unbind
+argument.methods("OsBinding", Binding)
 
 -- The same for the binding in force, if there is one.
 function clock.unbind_os()

@@ -81,4 +81,6 @@ function ContextVar:__tostring()
   return ("<ContextVar '%s'>"):format(self.name)
 end
 
+argument.methods("ContextVar", ContextVar)
+
 return context

@@ -60,7 +60,8 @@ local eventloop = { EventLoop = EventLoop }
 
 ---@return boolean
 function eventloop.is(value)
-  return type(value) == "userdata" and getmetatable(value).__name == "loophost.EventLoop"
+  local meta = type(value) == "userdata" and getmetatable(value)
+  return type(meta) == "table" and meta.__name == "loophost.EventLoop"
 end
 
 -- A loop as the options say; without any, as the policy says. As asyncio.new_event_loop.
@@ -178,5 +179,7 @@ function EventLoop:print_trace(file)
     file:write(("[%.4fs] %s: %s\n"):format(event.time, event.event, event.details))
   end
 end
+
+argument.methods("EventLoop", EventLoop, eventloop.is)
 
 return eventloop

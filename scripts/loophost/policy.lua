@@ -41,6 +41,11 @@ function EventLoopPolicy:new_event_loop()
   return eventloop.EventLoop()
 end
 
+-- A script may make a policy without us.
+argument.methods("EventLoopPolicy", EventLoopPolicy, function(value)
+  return type(value) == "table"
+end)
+
 local current
 
 -- The policy in use. As asyncio.get_event_loop_policy.

@@ -159,6 +159,7 @@ function Runner:close()
 end
 
 Runner.__close = Runner.close
+argument.methods("Runner", Runner)
 
 -- Runs fn(...) in a loop of its own, with all that it needs before and after.
 ---@param fn function

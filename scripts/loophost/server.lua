@@ -232,14 +232,8 @@ function server.start_unix_server(fn, path, opts)
   return new_server(handler, { listener }, opts, argument.place(2))
 end
 
--- Raises, at the caller's line, unless `self` is a server.
-local function check(self, method)
-  argument.object(self, "Server", method, 3)
-end
-
 -- Accepts no more. The connections that are there go on.
 function Server:close()
-  check(self, "close")
   if not self.open then return end
   close_all(self.listeners)
   self.service:close()
@@ -254,21 +248,18 @@ end
 -- still had to say then (for at most ssl.shutdown_timeout, 30 seconds); or its loop is closed.
 ---@return boolean true
 function Server:wait_closed()
-  check(self, "wait_closed")
   if not EventLoop.is_closed(self.loop) then self.finished:wait() end
   return true
 end
 
 -- Waits until somebody closes it; closes it when it is cancelled.
 function Server:serve_forever()
-  check(self, "serve_forever")
   local _ <close> = self
   if not EventLoop.is_closed(self.loop) then self.closed:wait() end
 end
 
 ---@return boolean
 function Server:is_serving()
-  check(self, "is_serving")
   return self.open
 end
 
@@ -277,7 +268,6 @@ end
 ---@return integer|string? port or message
 ---@return string? code
 function Server:getsockname()
-  check(self, "getsockname")
   if not self.open then return nil, "EBADF: the server is closed", "EBADF" end
   return self.listeners[1]:getsockname()
 end
@@ -285,7 +275,6 @@ end
 -- All places where it listens, each a list { host, port } or { path }; none once it is closed.
 ---@return table[]
 function Server:addresses()
-  check(self, "addresses")
   local list = {}
   for i, listener in ipairs(self.open and self.listeners or {}) do
     list[i] = { listener:getsockname() }
@@ -301,5 +290,7 @@ function Server:__tostring()
   return ("<Server%s connections=%d>"):format(self.open and "" or " closed",
     self.service:active())
 end
+
+argument.methods("Server", Server)
 
 return server

@@ -33,6 +33,7 @@ end
 ---@return string? message
 ---@return string? code
 function core.stream_methods.start_tls(stream, opts)
+  argument.object(stream, "stream", "start_tls", 2)
   return require("loophost.tls").start(stream, opts)
 end
 

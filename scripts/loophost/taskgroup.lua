@@ -126,4 +126,6 @@ function TaskGroup:__tostring()
     self.aborting and " cancelling" or "")
 end
 
+argument.methods("TaskGroup", TaskGroup)
+
 return { TaskGroup = new }

@@ -197,7 +197,6 @@ end
 ---@return string? message
 ---@return string? code "ESSL" with OpenSSL's own words, or that of the connection
 function tls.start(stream, opts)
-  argument.object(stream, "stream", "start_tls", 2)
   local is_server = type(opts) == "table" and opts.server_side or false
   local checked = tls.check(opts or true, is_server, 1, "start_tls", 2)
   local host = checked.server_hostname

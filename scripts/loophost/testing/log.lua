@@ -66,6 +66,8 @@ function Log:is(expected)
   end
 end
 
+argument.methods("log", Log)
+
 -- Fails unless the entries come in this order in the list; others may stand between them.
 ---@param list any[] a log, or any list
 ---@param ... any

@@ -205,4 +205,6 @@ function servers.spawn_server(command, opts)
   return self
 end
 
+argument.methods("Server", Server)
+
 return servers

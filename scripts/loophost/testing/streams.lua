@@ -286,6 +286,8 @@ function Stream:__tostring()
   return ("<testing.stream%s buffered=%d>"):format(self.closed and " closed" or "", #self.buffer)
 end
 
+argument.methods("stream", Stream)
+
 -- ---- making ----
 
 ---@class loophost.testing.StreamOptions
@@ -367,5 +369,7 @@ function Clock:advance(seconds)
   end
   self.now = self.now + seconds
 end
+
+argument.methods("clock", Clock)
 
 return streams
