@@ -81,6 +81,8 @@ struct l_runtime {
     struct l_loop *running;      /* the loop that runs, or NULL */
     struct l_task *main;         /* the host's main task until it is done, or NULL */
     char *scratch;               /* memory that reads go to first; see stream_read.c */
+    size_t ahead_used;           /* bytes of what stands there behind the first chunk */
+    unsigned ahead_streams;      /* how many streams have bytes there */
     unsigned immediate;          /* operations of this step that could have waited but did not */
     struct handle_queue starved; /* run when a descriptor was given back */
     bool passing;                /* a wait is on its way up from `coroutine` to the step */

@@ -83,7 +83,10 @@ static void descriptor_ready(struct handle *handle) {
     if (edges & EDGE_READ) stream->readable = true;
     if (edges & EDGE_WRITE) stream->writable = true;
     if (edges & EDGE_END) end_seen(stream);
-    if (stream->read_needs & edges) wake_reader(L, stream);
+    if (stream->read_needs & edges) {
+        if (stream->reads_little && stream->reading != NULL) l_stream_read_ahead(stream);
+        wake_reader(L, stream);
+    }
     if (stream->write_needs & edges) wake_writer(L, stream);
 }
 
@@ -173,6 +176,7 @@ static void stop_watch(struct l_stream *stream) {
 void l_stream_close(lua_State *L, struct l_stream *stream) {
     int fd = stream->fd;
     if (fd < 0) return;
+    if (stream->ahead) l_stream_forget_ahead(stream);
     stop_watch(stream);
     bool taken = stream->channel->close != NULL && stream->channel->close(stream);
     stream->fd = -1;

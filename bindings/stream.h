@@ -74,6 +74,8 @@ struct l_stream {
     bool readable, writable; /* the descriptor, as far as we know: not drained, not full */
     bool end_seen;           /* an edge told of an end: a short read drains no more */
     bool busy_reading;       /* a task is in the middle of a read */
+    bool reads_little;       /* the last read got few bytes: see stream_read.c */
+    bool ahead;              /* the buffer's bytes are in the runtime's memory */
     bool write_begun;        /* a task waits to try a write again that gave -EAGAIN */
     bool eof;
     bool sent_eof : 1;
@@ -153,6 +155,12 @@ static inline bool l_stream_out_of_budget(lua_State *L, struct l_runtime *rt) {
 
 /* Memory of L_STREAM_CHUNK bytes that the next one to read may use as well. */
 char *l_stream_scratch(lua_State *L, struct l_runtime *rt);
+
+/* A task that waits to read is about to be woken: gets for it already what has come, if it seems
+ * to be little.  Never raises. */
+void l_stream_read_ahead(struct l_stream *stream);
+void l_stream_forget_ahead(struct l_stream *stream);
+
 /* Lets the next task write. */
 void l_stream_end_writing(lua_State *L, struct l_stream *stream);
 

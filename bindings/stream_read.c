@@ -2,7 +2,12 @@
  *
  * A read into an empty buffer goes to the runtime's scratch memory, and what it asked
  * for is made into a Lua string right there: only a rest is ever copied to a buffer of
- * the stream's own, and an idle stream has none. */
+ * the stream's own, and an idle stream has none.
+ *
+ * Where little comes at a time, the descriptors that are ready are read one after the other
+ * before the tasks run that wait for them: the kernel's code and then ours stays in the cache.
+ * Those bytes stand behind the scratch memory, until the tasks' steps in the next turn; what a
+ * read then leaves goes to the stream's own buffer. */
 #include "bindings/result.h"
 #include "bindings/stream.h"
 
@@ -10,12 +15,18 @@
 #include <stdio.h>
 #include <string.h>
 
+enum {
+    AHEAD_SIZE = 16 * 1024, /* for all streams together */
+    AHEAD_LEAST = 2048,     /* as much must be free in order to read there */
+    LITTLE = 1024,
+};
+
 /* ---- the buffer ---- */
 
 char *l_stream_scratch(lua_State *L, struct l_runtime *rt) {
     if (rt->scratch != NULL) return rt->scratch;
     l_pushshared(L, rt, L_SHARED_SCRATCH);
-    rt->scratch = lua_newuserdatauv(L, L_STREAM_CHUNK, 0);
+    rt->scratch = lua_newuserdatauv(L, L_STREAM_CHUNK + AHEAD_SIZE, 0);
     lua_setfield(L, -2, "read_buffer");
     lua_pop(L, 1);
     return rt->scratch;
@@ -24,6 +35,58 @@ char *l_stream_scratch(lua_State *L, struct l_runtime *rt) {
 static void release_if_empty(lua_State *L, struct l_stream *stream) {
     if (l_buffer_length(&stream->buffer) > 0 || stream->buffer.capacity == 0) return;
     l_buffer_release(L, &stream->buffer, L_STREAM_BUFFER);
+}
+
+/* Puts the bytes, which are not in the buffer, where that is empty. */
+static void keep(lua_State *L, struct l_stream *stream, const char *bytes, size_t size) {
+    struct l_buffer buffer = {0};
+    l_buffer_reserve(L, &buffer, L_STREAM_BUFFER, 0, size);
+    memcpy(buffer.bytes, bytes, size);
+    buffer.end = size;
+    stream->buffer = buffer;
+}
+
+/* ---- reading ahead ---- */
+
+void l_stream_read_ahead(struct l_stream *stream) {
+    struct l_runtime *rt = stream->rt;
+    size_t room = AHEAD_SIZE - rt->ahead_used;
+    bool ours = stream->kind == L_DESCRIPTOR_TCP || stream->kind == L_DESCRIPTOR_UNIX;
+    bool plain = stream->channel == &l_descriptor_channel;
+    if (!ours || !plain || room < AHEAD_LEAST || l_buffer_length(&stream->buffer) > 0) return;
+    char *target = rt->scratch + L_STREAM_CHUNK + rt->ahead_used;
+    ssize_t got = l_descriptor_channel.read(stream, target, room);
+    if (got <= 0) return; /* the task will find that out */
+    stream->reads_little = got <= LITTLE;
+    stream->buffer = (struct l_buffer){.bytes = target, .end = (size_t)got};
+    stream->ahead = true;
+    rt->ahead_streams++;
+    rt->ahead_used += (size_t)got;
+}
+
+static void ahead_left(struct l_stream *stream) {
+    struct l_runtime *rt = stream->rt;
+    stream->ahead = false;
+    if (--rt->ahead_streams == 0) rt->ahead_used = 0;
+}
+
+void l_stream_forget_ahead(struct l_stream *stream) {
+    stream->buffer = (struct l_buffer){0};
+    ahead_left(stream);
+}
+
+/* Nobody has read the bytes from the `consumed` ones on. */
+static void keep_ahead(lua_State *L, struct l_stream *stream, size_t consumed) {
+    keep(L, stream, stream->buffer.bytes + consumed, stream->buffer.end - consumed);
+    ahead_left(stream);
+}
+
+/* The task for which they were read is cancelled. */
+static void keep_for_others(lua_State *L, struct l_stream *stream) {
+    struct l_task *task = stream->rt->current;
+    task->throwing = false; /* that there is no memory would be raised instead */
+    keep_ahead(L, stream, 0);
+    task->throwing = true;
 }
 
 /* ---- reading ---- */
@@ -127,13 +190,6 @@ static size_t chunk_size(size_t have, struct request request) {
     return request.mode == READ_ALL || have >= L_STREAM_CHUNK ? L_STREAM_CHUNK : L_STREAM_CHUNK / 8;
 }
 
-/* Puts the bytes, which are not in the buffer, where that is empty. */
-static void keep(lua_State *L, struct l_stream *stream, const char *bytes, size_t size) {
-    l_buffer_reserve(L, &stream->buffer, L_STREAM_BUFFER, 0, size);
-    memcpy(stream->buffer.bytes, bytes, size);
-    stream->buffer.end = size;
-}
-
 /* Gets bytes when the buffer is empty; satisfies the read from them.  The number of results, 0 to
  * go on, or -errno. */
 static int read_directly(lua_State *L, struct l_stream *stream, struct request request) {
@@ -143,6 +199,7 @@ static int read_directly(lua_State *L, struct l_stream *stream, struct request r
     ssize_t got = stream->channel->read(stream, target, size);
     if (got < 0) return (int)got;
     if (got == 0) stream->eof = true;
+    stream->reads_little = got <= LITTLE;
     if (some && got > 0) {
         lua_pushlstring(L, target, (size_t)got);
         return 1;
@@ -172,6 +229,7 @@ static int read_again(lua_State *L, int status, lua_KContext context) {
     struct l_stream *stream = lua_touserdata(L, 1);
     (void)status;
     stream->busy_reading = false;
+    if (stream->ahead && stream->rt->current->throwing) keep_for_others(L, stream);
     l_task_resumed(L, stream->rt);
     if (stream->fd < 0) return l_stream_closed_meanwhile(L);
     return read_step(L, stream, unpack(context));
@@ -187,6 +245,18 @@ static int wait_to_read(lua_State *L, struct l_stream *stream, struct request re
     struct l_task *task = l_stream_may_wait(L, stream, "read");
     stream->busy_reading = true;
     return l_stream_wait(L, stream, task, POLL_READ, pack(request), read_again);
+}
+
+/* Satisfies the read from what was read ahead.  The number of results, or 0. */
+static int read_ahead(lua_State *L, struct l_stream *stream, struct request request) {
+    struct view view = {stream->buffer.bytes, stream->buffer.end, 0};
+    int results = satisfy(L, stream, &view, request);
+    if (view.consumed < view.length) {
+        keep_ahead(L, stream, view.consumed);
+    } else {
+        l_stream_forget_ahead(stream);
+    }
+    return results;
 }
 
 /* Satisfies the read from what is there already.  The number of results, or 0. */
@@ -208,7 +278,8 @@ static int read_step(lua_State *L, struct l_stream *stream, struct request reque
     for (;;) {
         bool empty = l_buffer_length(&stream->buffer) == 0;
         if (!empty || stream->eof) {
-            int results = read_buffered(L, stream, request);
+            int results =
+                stream->ahead ? read_ahead(L, stream, request) : read_buffered(L, stream, request);
             if (results > 0) return results;
         }
         stream->needs = L_NEEDS_READ;
