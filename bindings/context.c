@@ -43,18 +43,23 @@ static int get_context(lua_State *L) {
     return 1;
 }
 
+void l_context_set(lua_State *L, struct l_runtime *rt) {
+    if (rt->current != NULL) {
+        l_task_push(L, rt->current);
+        lua_insert(L, -2);
+        l_future_setextra(L, -2, L_EXTRA_CONTEXT);
+    } else {
+        l_context_swap(L, rt);
+    }
+    lua_pop(L, 1);
+}
+
 static int set_context(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
     luaL_checkany(L, 1);
     lua_settop(L, 1);
     rt->context_set = true;
-    if (rt->current != NULL) {
-        l_task_push(L, rt->current);
-        lua_insert(L, 1);
-        l_future_setextra(L, 1, L_EXTRA_CONTEXT);
-    } else {
-        l_context_swap(L, rt);
-    }
+    l_context_set(L, rt);
     return 0;
 }
 

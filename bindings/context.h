@@ -13,6 +13,9 @@ void l_context_open(lua_State *L, struct l_runtime *rt);
 /* Pushes the current context. */
 void l_context_push(lua_State *L, struct l_runtime *rt);
 
+/* Makes what is on top, which it pops, the current context.  May raise out of memory. */
+void l_context_set(lua_State *L, struct l_runtime *rt);
+
 /* Exchanges the context of callbacks with the one on top.  Does not allocate. */
 void l_context_swap(lua_State *L, struct l_runtime *rt);
 

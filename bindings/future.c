@@ -5,6 +5,7 @@
  * ready queue in its order, as asyncio's call_soon for each callback does. */
 #include "bindings/future.h"
 
+#include "bindings/context.h"
 #include "bindings/error.h"
 #include "bindings/handle.h"
 #include "bindings/inventory.h"
@@ -108,15 +109,39 @@ static void anchor_functions(lua_State *L, int index, struct l_future *future) {
     l_future_setextra(L, index, L_EXTRA_CALLBACKS);
 }
 
-/* The same for one function, the i-th of the list, on a loop with a call_soon of its own. */
-static void call_soon_by_method(lua_State *L, int index, int list, lua_Integer i) {
+/* Leaves the former context on the stack, if contexts are in use, and makes that of the handle at
+ * the index the current one; whether they are. */
+static bool enter_context_of(lua_State *L, struct l_runtime *rt, int index) {
+    const struct l_handle *handle = lua_touserdata(L, index);
+    if (!rt->context_set) return false;
+    l_context_push(L, rt);
+    if (handle->has_context) {
+        lua_getiuservalue(L, index, handle->arguments + 2);
+    } else {
+        lua_pushboolean(L, false);
+    }
+    l_context_set(L, rt);
+    return true;
+}
+
+/* The same for one function, the i-th of the list, on a loop with a call_soon of its own: which
+ * takes the function's context from where it is called. */
+static void call_soon_by_method(lua_State *L, struct l_future *future, int index, int list,
+                                lua_Integer i) {
     lua_rawgeti(L, list, i);
+    bool has_entered = enter_context_of(L, future->rt, list + 1);
+    int former = lua_gettop(L);
     lua_getiuservalue(L, index, L_FUTURE_LOOP);
     lua_getfield(L, -1, "call_soon");
     lua_insert(L, -2);
-    lua_getiuservalue(L, -3, 1);
+    lua_getiuservalue(L, list + 1, 1);
     lua_pushvalue(L, index);
-    lua_call(L, 3, 0);
+    int status = lua_pcall(L, 3, 0, 0);
+    if (has_entered) {
+        lua_pushvalue(L, former);
+        l_context_set(L, future->rt);
+    }
+    if (status != LUA_OK) lua_error(L);
     lua_settop(L, list);
 }
 
@@ -142,7 +167,7 @@ void l_future_settle(lua_State *L, int index, struct l_future *future, enum l_fu
         if (task != NULL) {
             l_task_wake(L, task);
         } else if (list != 0 && l_handle_of(callback) != NULL) {
-            call_soon_by_method(L, index, list, ++called);
+            call_soon_by_method(L, future, index, list, ++called);
         } else {
             loop_call_soon(&future->loop->loop, callback);
         }

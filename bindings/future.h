@@ -31,15 +31,18 @@ enum {
 };
 enum l_future_extra {
     L_EXTRA_VALUE = 1,
-    L_EXTRA_CALLBACKS, /* list of the handles in `callbacks`: keeps them alive */
-    L_EXTRA_GUARD,     /* reports an error that nobody looks at, when collected */
-    L_EXTRA_STORY,     /* of a task that failed: its tracebacks, its awaiters' */
-    L_EXTRA_CAUSE,     /* the future whose error this one passes on */
-    L_EXTRA_CANCEL,    /* what cancel() does instead */
-    L_EXTRA_NAME,      /* of a task, when set by hand */
-    L_EXTRA_CONTEXT,   /* of a task: its context variables */
-    L_EXTRA_MESSAGE,   /* of a task that is to be cancelled: what cancel() was given */
-    L_EXTRA_COUNT = L_EXTRA_MESSAGE,
+    L_EXTRA_CALLBACKS,    /* list of the handles in `callbacks`: keeps them alive */
+    L_EXTRA_GUARD,        /* reports an error that nobody looks at, when collected */
+    L_EXTRA_STORY,        /* of a task that failed: its tracebacks, its awaiters' */
+    L_EXTRA_CAUSE,        /* the future whose error this one passes on */
+    L_EXTRA_CANCEL,       /* what cancel() does instead */
+    L_EXTRA_NAME,         /* of a task, when set by hand */
+    L_EXTRA_CONTEXT,      /* of a task: its context variables */
+    L_EXTRA_MESSAGE,      /* of a task: what cancel() was last given while it waited for nothing, as
+                          asyncio's _cancel_message, and even when that is over */
+    L_EXTRA_WAIT_MESSAGE, /* the same while it waited for anything but a future: in asyncio the
+                             message of the future behind that wait */
+    L_EXTRA_COUNT = L_EXTRA_WAIT_MESSAGE,
 };
 
 void l_future_open(lua_State *L, struct l_runtime *rt);

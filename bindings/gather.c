@@ -66,6 +66,15 @@ static void into_results(lua_State *L, int items, int count) {
     }
 }
 
+/* Pushes the message that asyncio's gather is cancelled with when its last child was not. */
+static void push_kept_message(lua_State *L, int index, struct l_future *last) {
+    if (l_future_is_task(last)) {
+        l_future_getextra(L, index, L_EXTRA_MESSAGE);
+    } else {
+        lua_pushnil(L);
+    }
+}
+
 /* gather, the child that has ended -> the outer future is settled */
 static int settle_outer(lua_State *L) {
     struct l_gather *gather = lua_touserdata(L, 1);
@@ -86,7 +95,7 @@ static int settle_outer(lua_State *L) {
     } else if (last->state == L_CANCELLED) {
         l_future_copy_outcome(L, 3, outer, 5, last);
     } else {
-        lua_pushnil(L);
+        push_kept_message(L, 5, last);
         l_error_new(L, outer->rt, "CancelledError");
         l_future_setvalue(L, 3, outer);
         l_future_settle(L, 3, outer, L_CANCELLED);

@@ -281,6 +281,7 @@ void l_step_carefully(struct l_loop *loop, struct l_task *task) {
     }
     if (task->must_cancel && !task->deaf) {
         task->throwing = true;
+        task->throwing_own = !task->cancel_woke;
         task->must_cancel = task->cancel_woke = false;
     }
     task->deaf = false;
@@ -325,7 +326,7 @@ void l_task_resumed(lua_State *L, struct l_runtime *rt) {
     if (!task->throwing) return;
     task->throwing = false;
     l_task_push(L, task);
-    l_future_getextra(L, -1, L_EXTRA_MESSAGE);
+    l_future_getextra(L, -1, task->throwing_own ? L_EXTRA_MESSAGE : L_EXTRA_WAIT_MESSAGE);
     l_error_new(L, rt, "CancelledError");
     lua_error(L);
 }

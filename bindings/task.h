@@ -33,13 +33,14 @@ struct l_task {
     void *wait_on;             /* as the kind of wait wants it */
     bool has_priority : 1;
     bool unbegun : 1;
-    bool exposed : 1;     /* its coroutine, to scripts: see recycle.h */
-    bool must_cancel : 1; /* raise CancelledError at the next step */
-    bool cancel_woke : 1; /* and that step is due to the cancellation itself */
-    bool throwing : 1;    /* the step under way raises it at the wait */
-    bool yielded : 1;     /* coroutine.yield suspends it, where an error can be raised */
-    bool deaf : 1;        /* a foreign yield suspends it, where none can */
-    bool by_method : 1;   /* the next step is on its way through the loop's own call_soon */
+    bool exposed : 1;      /* its coroutine, to scripts: see recycle.h */
+    bool must_cancel : 1;  /* raise CancelledError at the next step */
+    bool cancel_woke : 1;  /* and that step is due to the cancellation itself */
+    bool throwing : 1;     /* the step under way raises it at the wait */
+    bool yielded : 1;      /* coroutine.yield suspends it, where an error can be raised */
+    bool deaf : 1;         /* a foreign yield suspends it, where none can */
+    bool by_method : 1;    /* the next step is on its way through the loop's own call_soon */
+    bool throwing_own : 1; /* the error has L_EXTRA_MESSAGE; else L_EXTRA_WAIT_MESSAGE */
     enum l_future_state outcome : 2; /* what the body came to */
     unsigned created_line : 20;      /* in the function that created it; see L_FUTURE_VALUE */
     unsigned number;                 /* Task-N */

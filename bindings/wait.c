@@ -109,20 +109,18 @@ bool l_task_cancel(lua_State *L, struct l_task *task) {
         lua_replace(L, top);
     }
     count_cancel(task);
-    bool taken = false;
+    bool taken = false, woken = false;
     if (task->wait == &future_wait && push_awaited(L, task)) {
         lua_pushvalue(L, message);
         taken = l_future_cancel(L, -2, task->wait_on);
     } else if (task->wait != NULL) {
         task->wait->leave(task);
-        task->cancel_woke = true;
+        task->cancel_woke = woken = true;
         l_task_wake(L, task);
     }
     if (!taken) {
-        if (!task->must_cancel || !task->cancel_woke) {
-            lua_pushvalue(L, message);
-            l_future_setextra(L, top, L_EXTRA_MESSAGE);
-        }
+        lua_pushvalue(L, message);
+        l_future_setextra(L, top, woken ? L_EXTRA_WAIT_MESSAGE : L_EXTRA_MESSAGE);
         task->must_cancel = true;
     }
     lua_settop(L, top);
