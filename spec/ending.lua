@@ -7,12 +7,6 @@ local support = require "spec.support"
 
 local ending = {}
 
-local function memory()
-  collectgarbage()
-  collectgarbage()
-  return collectgarbage "count"
-end
-
 local function wait_for_descriptors(count)
   local deadline = lh.get_running_loop():time() + 20
   while support.descriptors() ~= count and lh.get_running_loop():time() < deadline do
@@ -101,12 +95,12 @@ function ending.leaves_nothing(fn, setup, is_patient)
       local held_too <close> = setup and setup(world)
       fn(world)
       lh.sleep(0)
-      local fds, bytes = support.descriptors(), memory()
+      local fds, bytes = support.descriptors(), support.memory()
       fn(world)
       lh.sleep(0)
       if is_patient then wait_for_descriptors(fds) end
       assert.equal(fds, support.descriptors())
-      local grown = memory() - bytes
+      local grown = support.memory() - bytes
       assert.is_true(grown < 8, ("%.1f KiB more"):format(grown))
     end)
   end, { clock = "monotonic" })

@@ -2,6 +2,7 @@
 -- and the ones wait for the others.
 
 local lh = require "loophost"
+local support = require "spec.support"
 local expect = require "spec.expect"
 local in_task, turns, raises, cancelled, line =
   expect.in_task, expect.turns, expect.raises, expect.cancelled, expect.line
@@ -397,9 +398,7 @@ describe("Queue", function()
           lh.wait { get, put }
         end
         turns(2)
-        collectgarbage()
-        collectgarbage()
-        return collectgarbage("count")
+        return support.memory()
       end
       local before = kilobytes_after_many()
       assert.is_true(kilobytes_after_many() - before < 32)

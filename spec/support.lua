@@ -64,6 +64,28 @@ function support.descriptors()
   return n
 end
 
+local strings = {}
+
+-- Lua's table of short strings is memory, too. It doubles when it is full, be it of garbage, and
+-- halves when less than a quarter is in use: 32 or 64 KiB at once. These make it large for good.
+local function grow_string_table()
+  collectgarbage "stop"
+  for i = 1, 32768 do
+    local text = "short string " .. i
+    if i <= 8192 then strings[i] = text end
+  end
+  collectgarbage "restart"
+  for _ = 1, 4 do collectgarbage() end
+end
+
+-- How many KiB are in use that are no garbage.
+function support.memory()
+  if not strings[1] then grow_string_table() end
+  collectgarbage()
+  collectgarbage() -- what finalisers let go of
+  return collectgarbage "count"
+end
+
 -- Lets exactly `n` turns (default 1) of a loop that is not running pass.
 function support.turns(loop, n)
   for _ = 1, n or 1 do

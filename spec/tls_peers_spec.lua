@@ -190,7 +190,7 @@ describe("TLS", function()
           lh.sleep(0.01)
           collectgarbage()
         end
-        return support.descriptors(), collectgarbage "count"
+        return support.descriptors(), support.memory()
       end
       round(cancelled)
       round(timed_out)
