@@ -1,6 +1,8 @@
 /* runtime.c -- types, shared tables and units. */
 #include "bindings/runtime.h"
 
+#include "host/alloc.h"
+
 #include <string.h>
 
 const char l_kinds[L_TYPE_COUNT];
@@ -21,6 +23,8 @@ struct l_runtime *l_runtime_open(lua_State *L) {
     lua_pop(L, 1);
     struct l_runtime *rt = lua_newuserdatauv(L, sizeof *rt, 0);
     memset(rt, 0, sizeof *rt);
+    void *arg;
+    if (lua_getallocf(L, &arg) == alloc_resize) rt->alloc = arg;
     handle_queue_init(&rt->starved);
     handle_queue_init(&rt->jobs);
     handle_queue_init(&rt->files);

@@ -16,6 +16,7 @@
 
 #include "host/handle.h"
 
+struct alloc;
 struct l_loop;
 struct l_task;
 struct l_worker;
@@ -80,6 +81,7 @@ struct l_runtime {
     lua_State *coroutine;        /* the coroutine in which that task may wait */
     struct l_loop *running;      /* the loop that runs, or NULL */
     struct l_task *main;         /* the host's main task until it is done, or NULL */
+    struct alloc *alloc;         /* the state's memory, or NULL if that is not ours */
     char *scratch;               /* memory that reads go to first; see stream_read.c */
     size_t ahead_used;           /* bytes of what stands there behind the first chunk */
     unsigned ahead_streams;      /* how many streams have bytes there */

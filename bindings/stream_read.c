@@ -10,6 +10,7 @@
  * read then leaves goes to the stream's own buffer. */
 #include "bindings/result.h"
 #include "bindings/stream.h"
+#include "host/alloc.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,6 +45,27 @@ static void keep(lua_State *L, struct l_stream *stream, const char *bytes, size_
     memcpy(buffer.bytes, bytes, size);
     buffer.end = size;
     stream->buffer = buffer;
+}
+
+/* ---- large strings ---- */
+
+/* To copy bytes that just came into a new string, whose memory is cold mostly, takes as long as
+ * all else that a read does.  So where a piece is likely to be large, it goes to memory that is then
+ * the string's: the allocator gives just that to lua_pushlstring, which copies the bytes to where
+ * they are.  That memcpy has source and destination equal, as the C library lets the compiler do.
+ * Strings that are otherwise made, or another allocator: then they are copied. */
+enum { LARGE = 4096, STRING_HEADER = 24 }; /* what stands before the bytes of a string in Lua 5.4 */
+
+static char *draft_string(const struct l_runtime *rt) {
+    char *draft = NULL;
+    if (rt->alloc != NULL) draft = alloc_draft(rt->alloc, STRING_HEADER + L_STREAM_CHUNK + 1);
+    return draft != NULL ? draft + STRING_HEADER : NULL;
+}
+
+static void push_draft(lua_State *L, struct l_runtime *rt, size_t length) {
+    char *draft = alloc_offer(rt->alloc, STRING_HEADER + length + 1);
+    lua_pushlstring(L, draft + STRING_HEADER, length);
+    alloc_withdraw(rt->alloc);
 }
 
 /* ---- reading ahead ---- */
@@ -193,15 +215,21 @@ static size_t chunk_size(size_t have, struct request request) {
 /* Gets bytes when the buffer is empty; satisfies the read from them.  The number of results, 0 to
  * go on, or -errno. */
 static int read_directly(lua_State *L, struct l_stream *stream, struct request request) {
-    char *target = l_stream_scratch(L, stream->rt);
+    char *target = l_stream_scratch(L, stream->rt); /* also for what is read ahead from now on */
     bool some = request.mode == READ_SOME;
+    char *draft = some && !stream->reads_little ? draft_string(stream->rt) : NULL;
+    if (draft != NULL) target = draft;
     size_t size = some && request.wanted < L_STREAM_CHUNK ? request.wanted : L_STREAM_CHUNK;
     ssize_t got = stream->channel->read(stream, target, size);
     if (got < 0) return (int)got;
     if (got == 0) stream->eof = true;
     stream->reads_little = got <= LITTLE;
     if (some && got > 0) {
-        lua_pushlstring(L, target, (size_t)got);
+        if (draft != NULL && got >= LARGE) {
+            push_draft(L, stream->rt, (size_t)got);
+        } else {
+            lua_pushlstring(L, target, (size_t)got);
+        }
         return 1;
     }
     struct view view = {target, (size_t)got, 0};

@@ -154,8 +154,16 @@ static void give_back(struct alloc *alloc, struct alloc_slab *slab) {
 
 /* ---- blocks ---- */
 
+static void *take_large(struct alloc *alloc, size_t size) {
+    if (size != alloc->offered) return malloc(size);
+    void *block = alloc->draft;
+    alloc->draft = NULL;
+    alloc->offered = 0;
+    return block;
+}
+
 static void *take(struct alloc *alloc, size_t size) {
-    if (size > ALLOC_SMALL) return malloc(size);
+    if (size > ALLOC_SMALL) return take_large(alloc, size);
     unsigned class = class_of(size);
     struct alloc_slab *slab = alloc->open[class];
     if (slab == NULL) slab = new_slab(alloc, class);
@@ -212,6 +220,27 @@ void *alloc_resize(void *arg, void *block, size_t old_size, size_t new_size) {
     return moved;
 }
 
+/* ---- drafts ---- */
+
+void *alloc_draft(struct alloc *alloc, size_t size) {
+    if (alloc->draft == NULL) alloc->draft = malloc(size);
+    return alloc->draft;
+}
+
+void *alloc_offer(struct alloc *alloc, size_t size) {
+    void *shrunk = realloc(alloc->draft, size);
+    if (shrunk != NULL) alloc->draft = shrunk;
+    alloc->offered = size;
+    return alloc->draft;
+}
+
+void alloc_withdraw(struct alloc *alloc) {
+    if (alloc->offered == 0) return;
+    free(alloc->draft);
+    alloc->draft = NULL;
+    alloc->offered = 0;
+}
+
 /* ---- life ---- */
 
 void alloc_init(struct alloc *alloc) {
@@ -219,6 +248,7 @@ void alloc_init(struct alloc *alloc) {
 }
 
 void alloc_close(struct alloc *alloc) {
+    free(alloc->draft);
     struct alloc_arena *arena = alloc->arenas;
     while (arena != NULL) {
         struct alloc_arena *next = arena->next;

@@ -24,6 +24,8 @@ struct alloc {
     unsigned slabs, spares, keep;           /* how many there are; how many shall stay */
     unsigned taken;                         /* slabs, spare ones too */
     struct alloc_arena *arenas;             /* what the slabs are cut from */
+    void *draft;                            /* memory that is filled before it is a block */
+    size_t offered;                         /* and the size of the block that it shall be, or 0 */
     bool closing;                           /* set by the owner, who is about to close it: blocks
                                                are not worth being kept apart any more */
 };
@@ -37,5 +39,13 @@ void alloc_close(struct alloc *alloc);
  * there is no memory, and then the block is as it was.  The signature is lua_Alloc's,
  * `arg` the allocator. */
 void *alloc_resize(void *arg, void *block, size_t old_size, size_t new_size);
+
+/* A large block whose bytes are there before it is taken.  alloc_draft gives memory for them, always
+ * of the same size, or NULL; it is the allocator's.  alloc_offer has the next block of just this
+ * size, which is more than ALLOC_SMALL and at most the draft's, be that memory, and says where it
+ * is now.  alloc_withdraw is called afterwards, whether somebody has taken it or not. */
+void *alloc_draft(struct alloc *alloc, size_t size);
+void *alloc_offer(struct alloc *alloc, size_t size);
+void alloc_withdraw(struct alloc *alloc);
 
 #endif

@@ -114,6 +114,26 @@ describe("reading", function()
     assert.equal("EOF", select(3, client:readexactly(1 << 40)))
   end))
 
+  it("gives pieces of any size, each a string of its own", connected(function(client, peer)
+    local bytes, pieces = {}, {}
+    for i = 1, 100000 do bytes[i] = i .. "," end
+    local text = table.concat(bytes)
+    lh.create_task(function()
+      for _, size in ipairs { 5000, 1, 20000, 4095, 4096, 300, 60000, 65536 } do
+        peer:write(text:sub(1, size))
+        lh.sleep(0.001)
+      end
+      peer:write(text)
+      peer:write_eof()
+    end)
+    for piece in function() return client:read(65536) end do pieces[#pieces + 1] = piece end
+    local expected = ""
+    for _, size in ipairs { 5000, 1, 20000, 4095, 4096, 300, 60000, 65536 } do
+      expected = expected .. text:sub(1, size)
+    end
+    assert.is_true(expected .. text == table.concat(pieces))
+  end))
+
   it("consumes nothing when the limit is passed", connected(function(client, peer)
     peer:write(("x"):rep(11), "\n")
     lh.sleep(0.01)

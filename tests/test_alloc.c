@@ -57,6 +57,39 @@ TEST(the_old_size_of_no_block_does_not_matter) {
     alloc_close(&alloc);
 }
 
+TEST(a_draft_becomes_the_next_block_of_the_size_offered) {
+    struct alloc alloc;
+    alloc_init(&alloc);
+    char *draft = alloc_draft(&alloc, 70000);
+    assert_ptr_equal(alloc_draft(&alloc, 70000), draft);
+    memset(draft, 7, 5000);
+    draft = alloc_offer(&alloc, 5000);
+    void *small = alloc_resize(&alloc, NULL, 0, 100), *other = alloc_resize(&alloc, NULL, 0, 5001);
+    assert_ptr_not_equal(other, draft);
+    unsigned char *block = alloc_resize(&alloc, NULL, 0, 5000);
+    assert_ptr_equal(block, draft);
+    for (int i = 0; i < 5000; i++) assert_int_equal(block[i], 7);
+    alloc_withdraw(&alloc);
+    void *next = alloc_resize(&alloc, NULL, 0, 5000);
+    assert_ptr_not_equal(next, block);
+    assert_null(alloc_resize(&alloc, small, 100, 0));
+    assert_null(alloc_resize(&alloc, other, 5001, 0));
+    assert_null(alloc_resize(&alloc, block, 5000, 0));
+    assert_null(alloc_resize(&alloc, next, 5000, 0));
+    alloc_close(&alloc);
+}
+
+TEST(a_draft_that_nobody_takes_is_given_back) {
+    struct alloc alloc;
+    alloc_init(&alloc);
+    alloc_withdraw(&alloc);
+    memset(alloc_draft(&alloc, 70000), 7, 70000);
+    alloc_offer(&alloc, 5000);
+    alloc_withdraw(&alloc);
+    memset(alloc_draft(&alloc, 70000), 7, 70000); /* of the full size again */
+    alloc_close(&alloc);
+}
+
 static int compare_pages(const void *a, const void *b) {
     uintptr_t left = *(const uintptr_t *)a, right = *(const uintptr_t *)b;
     return (left > right) - (left < right);
