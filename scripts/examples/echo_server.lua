@@ -14,9 +14,13 @@ local function echo(stream)
 end
 
 local where = arg[1]
-local is_path = where and not tonumber(where)
-local server <close> = assert(is_path and lh.start_unix_server(echo, where)
-  or not is_path and lh.start_server(echo, "127.0.0.1", tonumber(where) or 0))
+
+local function listen()
+  if where and not tonumber(where) then return lh.start_unix_server(echo, where) end
+  return lh.start_server(echo, "127.0.0.1", tonumber(where) or 0)
+end
+
+local server <close> = assert(listen())
 
 if where then
   print("echo at", server:getsockname())

@@ -41,7 +41,7 @@ end)
 loop:run_forever()
 
 -- A pipe: any Lua file has a descriptor.
-local pipe = io.popen("echo from a child", "r")
+local pipe = assert(io.popen("echo from a child", "r"))
 loop:add_reader(pipe, function()
   print("pipe:", pipe:read("l"))
   loop:remove_reader(pipe)

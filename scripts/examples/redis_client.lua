@@ -130,7 +130,7 @@ end
 
 local address, command = arg[1], arg[2]
 local server <close> = not address and assert(lh.start_server(serve, "127.0.0.1", 0)) or nil
-local client <close> = connect(address or select(2, server:getsockname()))
+local client <close> = connect(server and select(2, server:getsockname()) or address)
 
 if command and not math.tointeger(command) then
   print(client:call(table.unpack(arg, 2)))

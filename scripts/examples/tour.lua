@@ -36,7 +36,7 @@ say(results[1], "|", results[2])
 local ok, err = pcall(lh.wait_for, function() lh.sleep(60) end, 0.02)
 say("a minute's sleep, given 20 ms:", ok, err)
 
-local pipe = io.popen("sleep 0.03; echo the child has spoken", "r")
+local pipe = assert(io.popen("sleep 0.03; echo the child has spoken", "r"))
 readable(pipe)
 say("from a pipe:", pipe:read("l"))
 pipe:close()

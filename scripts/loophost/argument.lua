@@ -70,7 +70,7 @@ function argument.options(opts, known, arg, who, level)
     local right = kind == "any" or type(value) == kind
     if kind == "integer" then
       local number = type(value) == "number" and math.tointeger(value)
-      right = number and number >= 0
+      right = number and number >= 0 or false
     end
     if not right then
       argument.fail(arg, who, ("invalid value of option '%s'"):format(name), level + 1)

@@ -13,10 +13,12 @@ local BrokenBarrierError = core.errors.BrokenBarrierError
 local barrier = {}
 
 ---@class loophost.Barrier
----@field private condition userdata told of every change of the state
+---@field private condition loophost.Condition told of every change of the state
 ---@field private size integer
 ---@field private state "filling"|"draining"|"resetting"|"broken"
 ---@field private count integer who is inside
+---@field private may_enter fun(): boolean
+---@field private may_leave fun(): boolean
 ---@field private leaving table as a variable with <close>, one leaves when its block ends
 local Barrier = { __name = "loophost.Barrier" }
 Barrier.__index = Barrier

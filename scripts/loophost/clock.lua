@@ -80,6 +80,8 @@ local bound -- the binding in force
 
 ---@class loophost.OsBinding
 ---@field loop loophost.EventLoop
+---@field package real table<string, function> Lua's, by their names
+---@field package ours table<string, function>
 local Binding = { __name = "loophost.OsBinding" }
 Binding.__index = Binding
 

@@ -27,7 +27,7 @@ local BACKLOG_PAUSE = 0.01 -- seconds until one is tried again that has too many
 local function prepare_tls(opts, host, arg, who)
   if not opts.ssl then return nil end
   local tls = require "loophost.tls"
-  local checked = tls.check(opts.ssl, false, arg, who, 3)
+  local checked = tls.check(opts.ssl, false, arg, who, 3) --[[@as table]]
   checked.server_hostname = checked.server_hostname or host
   if checked.verify and not checked.server_hostname then
     argument.fail(arg, who, "option 'ssl.server_hostname' is needed to verify the peer", 3)
@@ -83,7 +83,7 @@ end
 
 ---@class loophost.Race
 ---@field winner loophost.Stream|false
----@field failures table<integer, { message: string, code: string }>
+---@field failures table<integer, { message: string, code: string, address: string }>
 ---@field failed integer how many have
 ---@field changed loophost.Event
 ---@field over boolean nobody waits for it any more

@@ -129,7 +129,7 @@ function datagram.create_datagram_endpoint(opts)
   peers, message, code = resolve(opts.remote_addr, opts.family)
   if not peers then return nil, message, code end
   local failure = table.pack(nil,
-    "EAI_FAMILY: local_addr and remote_addr have no family in common", "EAI_FAMILY")
+    "EAI_FAMILY: local_addr and remote_addr have no family in common", "EAI_FAMILY") ---@type table
   for i, pair in ipairs(pairs_of(owns, peers)) do
     local own, peer = pair.own, pair.peer
     local result = table.pack(core.datagram_open(own.family or peer.family or opts.family,
@@ -137,7 +137,7 @@ function datagram.create_datagram_endpoint(opts)
     if result[1] then return result[1] end
     if i == 1 then failure = result end
   end
-  return table.unpack(failure, 1, 3)
+  return nil, failure[2], failure[3]
 end
 
 -- For C: where sendto sends what is meant for the host.

@@ -29,11 +29,11 @@ end
 -- Runs functions as tasks, waits for them and for the futures among the arguments, and
 -- returns the results. Also: gather(list, { return_exceptions = boolean }).
 -- The first error is raised, and the others run on; cancelled, it cancels them all.
----@param ... function|loophost.Future|loophost.Task
+---@param ... loophost.Waitable|loophost.Waitable[]|{ return_exceptions?: boolean }
 ---@return table results the first result of each, and `n`
 function gather.gather(...)
   local n = select("#", ...)
-  local first, second = ...
+  local first, second = ... ---@type any, any
   local items, return_exceptions, form
   if is_list(first, second, n) then
     n = first.n or #first

@@ -206,7 +206,8 @@ end
 -- was read by the first, too; how much of the input was written is not known then.
 ---@param input? string
 ---@return string? stdout
----@return string? stderr
+---@return string? stderr; message of a pipe that failed
+---@return string? code
 function Process:communicate(input)
   argument.object(self, "Process", "communicate", 2)
   local stdin, stdout, stderr = self.stdin, self.stdout, self.stderr

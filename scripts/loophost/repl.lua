@@ -80,7 +80,7 @@ local function read_chunk(is_terminal)
   local chunk, message = load("return " .. line .. ";", "=stdin")
   while not chunk do
     chunk, message = load(line, "=stdin")
-    if chunk or not message:find("<eof>$") then break end
+    if chunk or not message or not message:find("<eof>$") then break end
     local more = read_line("_PROMPT2", ">> ", is_terminal)
     if not more then break end
     line = line .. "\n" .. more

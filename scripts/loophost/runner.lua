@@ -95,7 +95,7 @@ local function prepare(self, level)
   self.state = "initialized"
 end
 
----@param opts? { loop_factory?: fun(): loophost.EventLoop, debug?: boolean }
+---@param opts? { loop_factory?: (fun(): loophost.EventLoop), debug?: boolean }
 ---@return loophost.Runner block for a variable with <close>, or to be closed by close()
 function runner.Runner(opts)
   argument.optional(opts, "table", 1, "Runner", 2)
@@ -150,7 +150,7 @@ end
 -- called twice.
 function Runner:close()
   if self.state ~= "initialized" then return end
-  local loop = self.loop
+  local loop = self.loop --[[@as loophost.EventLoop]]
   local ok, err = core.rawpcall(runner.cancel_all, loop)
   self.state, self.loop = "closed", nil
   if self.sets_current then policy.get_event_loop_policy():set_event_loop(nil) end

@@ -35,10 +35,21 @@ local UNIX_OPTIONS = {
 ---@field cleanup_socket? boolean remove the socket file at the close (true)
 ---@field ssl? loophost.TLSOptions speak TLS, with this certificate
 
+---@class loophost.Listener: userdata
+---@field start fun(self: loophost.Listener, service: loophost.Service): true?, string?, string?
+---@field resume fun(self: loophost.Listener)
+---@field close fun(self: loophost.Listener)
+---@field getsockname fun(self: loophost.Listener): string?, integer|string?, string?
+
+---@class loophost.Service: userdata
+---@field active fun(self: loophost.Service): integer
+---@field is_idle fun(self: loophost.Service): boolean
+---@field close fun(self: loophost.Service)
+
 ---@class loophost.Server
 ---@field private loop loophost.EventLoop
----@field private listeners userdata[]
----@field private service userdata
+---@field private listeners loophost.Listener[]
+---@field package service loophost.Service
 ---@field private open boolean
 ---@field private closed loophost.Event
 ---@field private finished loophost.Event closed, and of no connection goes anything on

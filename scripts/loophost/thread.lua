@@ -49,7 +49,7 @@ local function code_of(what, level)
   local chunk, message = load(what, what, "t")
   if chunk then return "text", what end
   if is_name(what) then return "name", what end
-  argument.fail(1, "to_thread", message, level + 1)
+  argument.fail(1, "to_thread", message --[[@as string]], level + 1)
 end
 
 -- Runs Lua that blocks, or computes for long, in a thread, and returns what it returns: a

@@ -80,7 +80,7 @@ function tls.check(opts, is_server, arg, who, level)
       fail(("option '%s' must be a number of seconds"):format(name))
     end
   end
-  local checked = { options = opts }
+  local checked = { options = opts } ---@type table<string, any>
   for name in pairs(OPTIONS) do
     local value = opts[name]
     if type(value) == "string" and value:find("\0", 1, true) then
@@ -198,7 +198,7 @@ end
 ---@return string? code "ESSL" with OpenSSL's own words, or that of the connection
 function tls.start(stream, opts)
   local is_server = type(opts) == "table" and opts.server_side or false
-  local checked = tls.check(opts or true, is_server, 1, "start_tls", 2)
+  local checked = tls.check(opts or true, is_server, 1, "start_tls", 2) --[[@as table]]
   local host = checked.server_hostname
   if not is_server and checked.verify and not host then
     argument.fail(1, "start_tls", "option 'server_hostname' is needed to verify the peer", 2)

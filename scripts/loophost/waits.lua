@@ -10,6 +10,8 @@ local tasks = require "loophost.tasks"
 
 local await, rawpcall, isfuture, failed = core.await, core.rawpcall, core.isfuture, core.failed
 
+---@alias loophost.Waitable function|loophost.Future|loophost.Task
+
 local waits = {}
 
 local function release(waiter)
@@ -46,7 +48,7 @@ end
 
 -- Waits for tasks and futures until all, or the first, or the first that fails, are done.
 -- Raises none of their errors, and does not cancel any.
----@param list loophost.Future[]
+---@param list loophost.Waitable[]
 ---@param opts? loophost.WaitOptions
 ---@return loophost.Future[] done in the order of the list
 ---@return loophost.Future[] pending
@@ -95,7 +97,7 @@ local TIMED_OUT = {}
 
 -- Waits for tasks, futures and functions, which become tasks, and gives them one by one
 -- as they end: `for task in lh.as_completed(list) do`. They start at once.
----@param list (loophost.Future|function)[]
+---@param list loophost.Waitable[]|{ n?: integer }
 ---@param timeout? number seconds for all of them; the iterator then raises TimeoutError
 ---@return fun(): loophost.Future? next
 function waits.as_completed(list, timeout)

@@ -11,6 +11,7 @@ local log = {}
 ---@class loophost.testing.Log
 ---@field n integer
 ---@field [integer] any what was logged
+---@field package began number
 ---@field times number[] seconds since the log was made, by the clock of the running loop
 ---@overload fun(entry: any)
 local Log = { __name = "loophost.testing.Log" }
@@ -69,7 +70,7 @@ end
 argument.methods("log", Log)
 
 -- Fails unless the entries come in this order in the list; others may stand between them.
----@param list any[] a log, or any list
+---@param list any[]|loophost.testing.Log
 ---@param ... any
 function log.assert_order(list, ...)
   if type(list) ~= "table" then argument.mismatch(1, "assert_order", "list", list, 2) end

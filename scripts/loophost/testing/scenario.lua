@@ -175,7 +175,8 @@ end
 -- An `it` of busted whose function runs as a task in a loop of its own.
 ---@param name string
 ---@param opts? loophost.ScenarioOptions
----@param fn fun()
+---@param fn? fun()
+---@overload fun(name: string, fn: fun())
 function scenario.scenario(name, opts, fn)
   if fn == nil and type(opts) == "function" then opts, fn = nil, opts end
   argument.text(name, 1, "scenario", 2)
@@ -188,7 +189,8 @@ end
 
 -- The same without busted: runs the function at once, and raises what is wrong.
 ---@param opts? loophost.ScenarioOptions
----@param fn fun()
+---@param fn? fun()
+---@overload fun(fn: fun())
 function scenario.run(opts, fn)
   if fn == nil and type(opts) == "function" then opts, fn = nil, opts end
   local err = run(check(opts, fn, 1, "run", 2))

@@ -26,6 +26,8 @@ local MAX_LINES, MAX_ERRORS = 50, 10 -- that are told of
 ---@field uncaught string[] what the loops have reported, first
 ---@field uncaught_count integer
 ---@field place string
+---@field outer? loophost.testing.Scope
+---@field finishers { finish: fun(self): string? }[]
 ---@field notes string[] what is to be said of the test
 local Scope = { __name = "loophost.testing.Scope" }
 Scope.__index = Scope

@@ -29,7 +29,7 @@ function seeds.range(count)
   local asked = asked_for()
   if asked then return asked, asked end
   if not count then return 0, 0 end
-  return 1, math.tointeger(count)
+  return 1, math.tointeger(count) --[[@as integer]]
 end
 
 return seeds

@@ -33,6 +33,13 @@ local TRY_AGAIN = 0.02 -- seconds
 ---@field process loophost.Process
 ---@field port? integer
 ---@field path? string
+---@field host string
+---@field name string of the program
+---@field package grace number seconds
+---@field package may_end? boolean
+---@field package place string "file:line"
+---@field package output file* what the program has written
+---@field package stopped? boolean
 local Server = { __name = "loophost.testing.Server" }
 Server.__index = Server
 

@@ -15,9 +15,21 @@ local DEFAULT_LIMIT, CHUNK = 64 * 1024, 64 * 1024
 
 ---@class loophost.testing.Stream
 ---@field written string all that was written to it, so far
----@field private buffer string what was received and not read
----@field private peer? loophost.testing.Stream
----@field private script? any[]
+---@field peername? string
+---@field sockname? string
+---@field package buffer string what was received and not read
+---@field package peer? loophost.testing.Stream
+---@field package script? any[]
+---@field package error? string the code with which the line has broken
+---@field package eof boolean
+---@field package closed boolean
+---@field package sent_eof boolean
+---@field package busy boolean somebody reads
+---@field package waiters loophost.Future[]
+---@field package limit integer
+---@field package chunk integer
+---@field package window integer
+---@field package latency number
 local Stream = { __name = "loophost.testing.stream" }
 Stream.__index = Stream
 
@@ -144,7 +156,7 @@ function Stream:read(n)
       return MORE
     end)
   end
-  n = n or CHUNK
+  n = n or CHUNK ---@cast n integer
   if math.type(n) ~= "integer" or n < 0 then argument.mismatch(1, "read", "size", n, 2) end
   return read(self, function()
     if #self.buffer > 0 or n == 0 then return take(self, math.min(n, self.chunk)) end

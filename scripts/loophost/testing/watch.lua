@@ -55,6 +55,9 @@ local function directories(roots)
 end
 
 ---@class loophost.testing.Watcher
+---@field inotify any
+---@field paths table<integer, string> watched directories
+---@field roots string[]
 local Watcher = { __name = "loophost.testing.Watcher" }
 Watcher.__index = Watcher
 
