@@ -278,6 +278,11 @@ static int wait_to_read(lua_State *L, struct l_stream *stream, struct request re
 /* Satisfies the read from what was read ahead.  The number of results, or 0. */
 static int read_ahead(lua_State *L, struct l_stream *stream, struct request request) {
     struct view view = {stream->buffer.bytes, stream->buffer.end, 0};
+    if (request.mode == READ_SOME && view.length <= request.wanted) {
+        lua_pushlstring(L, view.data, view.length);
+        l_stream_forget_ahead(stream);
+        return 1;
+    }
     int results = satisfy(L, stream, &view, request);
     if (view.consumed < view.length) {
         keep_ahead(L, stream, view.consumed);

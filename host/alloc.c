@@ -154,7 +154,10 @@ static void give_back(struct alloc *alloc, struct alloc_slab *slab) {
 
 /* ---- blocks ---- */
 
-static void *take_large(struct alloc *alloc, size_t size) {
+/* What is rare is in functions of its own, so that the rest needs no stack. */
+#define RARE static __attribute__((noinline))
+
+RARE void *take_large(struct alloc *alloc, size_t size) {
     if (size != alloc->offered) return malloc(size);
     void *block = alloc->draft;
     alloc->draft = NULL;
@@ -162,25 +165,46 @@ static void *take_large(struct alloc *alloc, size_t size) {
     return block;
 }
 
-static void *take(struct alloc *alloc, size_t size) {
-    if (size > ALLOC_SMALL) return take_large(alloc, size);
-    unsigned class = class_of(size);
+/* A block that was never used. */
+RARE void *take_unused(struct alloc *alloc, unsigned class) {
     struct alloc_slab *slab = alloc->open[class];
     if (slab == NULL) slab = new_slab(alloc, class);
     if (slab == NULL) return NULL;
-    struct block *block = slab->free;
-    if (block != NULL) {
-        slab->free = block->next;
-    } else {
-        block = (void *)slab->unused;
-        slab->unused += slab->size;
-    }
+    void *block = slab->unused;
+    slab->unused += slab->size;
+    if (slab->unused > slab->last) close_slab(alloc, slab);
     slab->live++;
-    if (slab->free == NULL && slab->unused > slab->last) close_slab(alloc, slab);
     return block;
 }
 
-static void release(struct alloc *alloc, void *pointer, size_t size) {
+RARE void *take_last(struct alloc *alloc, struct alloc_slab *slab, void *block) {
+    close_slab(alloc, slab);
+    return block;
+}
+
+static inline void *take(struct alloc *alloc, size_t size) {
+    if (size > ALLOC_SMALL) return take_large(alloc, size);
+    unsigned class = class_of(size);
+    struct alloc_slab *slab = alloc->open[class];
+    if (slab == NULL || slab->free == NULL) return take_unused(alloc, class);
+    struct block *block = slab->free;
+    slab->free = block->next;
+    slab->live++;
+    bool full = slab->free == NULL && slab->unused > slab->last;
+    return full ? take_last(alloc, slab, block) : block;
+}
+
+/* The slab was full, or is empty now. */
+RARE void release_at_end(struct alloc *alloc, struct alloc_slab *slab) {
+    if (!slab->is_open) open_slab(alloc, slab);
+    /* the only open slab of its size stays: the next block would want it at once */
+    if (slab->live == 0 && (slab->next != NULL || slab->prev != NULL)) {
+        close_slab(alloc, slab);
+        give_back(alloc, slab);
+    }
+}
+
+static inline void release(struct alloc *alloc, void *pointer, size_t size) {
     if (size > ALLOC_SMALL) {
         free(pointer);
         return;
@@ -191,21 +215,10 @@ static void release(struct alloc *alloc, void *pointer, size_t size) {
     block->next = slab->free;
     slab->free = block;
     slab->live--;
-    if (!slab->is_open) open_slab(alloc, slab);
-    /* the only open slab of its size stays: the next block would want it at once */
-    if (slab->live == 0 && (slab->next != NULL || slab->prev != NULL)) {
-        close_slab(alloc, slab);
-        give_back(alloc, slab);
-    }
+    if (!slab->is_open || slab->live == 0) release_at_end(alloc, slab);
 }
 
-void *alloc_resize(void *arg, void *block, size_t old_size, size_t new_size) {
-    struct alloc *alloc = arg;
-    if (block == NULL) return new_size == 0 ? NULL : take(alloc, new_size);
-    if (new_size == 0) {
-        release(alloc, block, old_size);
-        return NULL;
-    }
+RARE void *resize(struct alloc *alloc, void *block, size_t old_size, size_t new_size) {
     if (old_size > ALLOC_SMALL && new_size > ALLOC_SMALL) {
         return realloc(block, new_size);
     }
@@ -218,6 +231,14 @@ void *alloc_resize(void *arg, void *block, size_t old_size, size_t new_size) {
     memcpy(moved, block, old_size < new_size ? old_size : new_size);
     release(alloc, block, old_size);
     return moved;
+}
+
+void *alloc_resize(void *arg, void *block, size_t old_size, size_t new_size) {
+    struct alloc *alloc = arg;
+    if (block == NULL) return new_size == 0 ? NULL : take(alloc, new_size);
+    if (new_size != 0) return resize(alloc, block, old_size, new_size);
+    release(alloc, block, old_size);
+    return NULL;
 }
 
 /* ---- drafts ---- */
