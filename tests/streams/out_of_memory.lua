@@ -93,6 +93,38 @@ function OPERATIONS.timeouts()
   if not lh.iserror(err, "TimeoutError") then error(err, 0) end
 end
 
+-- Of calls whose handles nobody keeps, and timers, as many as no array of the loop's has room for.
+OPERATIONS["statements of call_soon"] = function()
+  local loop, scheduled, called = lh.get_running_loop(), 0, 0
+  local function call() called = called + 1 end
+  local ok, err = rawpcall(function()
+    for _ = 1, 100 do
+      loop:call_soon(call)
+      scheduled = scheduled + 1
+    end
+  end)
+  turns(1)
+  assert(called == scheduled)
+  if not ok then error(err, 0) end
+end
+
+function OPERATIONS.timers()
+  local loop, last, scheduled, called = lh.get_running_loop(), nil, 0, 0
+  local function call() called = called + 1 end
+  local ok, err = rawpcall(function()
+    for i = 1, 60 do
+      last = i <= 50 and loop:call_later(i % 7 / 1e6, call) or
+        loop:call_soon_with_priority(i % 7, call)
+      scheduled = scheduled + 1
+    end
+  end)
+  if last then last:cancel() end
+  local slept = rawpcall(sleep, 0.001)
+  if not slept then sleep(0.001) end
+  assert(called == scheduled - (last and 1 or 0))
+  if not ok then error(err, 0) end
+end
+
 -- ---- trying ----
 
 -- Runs it where the n-th allocation fails: whether it works, or why not; how often it allocated.
