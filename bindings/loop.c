@@ -8,10 +8,8 @@
 
 /* ---- finding a loop ---- */
 
-struct l_loop *l_loop_check_open(lua_State *L, int index) {
-    struct l_loop *loop = l_loop_check(L, index);
-    if (loop->closed) luaL_error(L, "Event loop is closed");
-    return loop;
+int l_loop_closed_error(lua_State *L) {
+    return luaL_error(L, "Event loop is closed");
 }
 
 void l_loop_push(lua_State *L, struct l_loop *loop) {

@@ -71,12 +71,17 @@ enum { L_FRAME_LOOP = 1, L_FRAME_ANCHORS = 2, L_FRAME_HANDLER = 3 };
 
 void l_loop_open(lua_State *L, struct l_runtime *rt);
 
-/* The loop at the index; an argument error if it is none, or l_loop_open_check's
- * "Event loop is closed" as well. */
+/* The loop at the index, or an argument error if it is none; the second also raises "Event loop is
+ * closed". */
 static inline struct l_loop *l_loop_check(lua_State *L, int index) {
     return l_check(L, index, L_LOOP);
 }
-struct l_loop *l_loop_check_open(lua_State *L, int index);
+int l_loop_closed_error(lua_State *L);
+static inline struct l_loop *l_loop_check_open(lua_State *L, int index) {
+    struct l_loop *loop = l_loop_check(L, index);
+    if (loop->closed) l_loop_closed_error(L);
+    return loop;
+}
 static inline struct l_loop *l_loop_test(lua_State *L, int index) {
     return l_test(L, index, L_LOOP);
 }
