@@ -90,8 +90,8 @@ describe("after the close of a TLS stream", function()
     local ending = lh.create_task(client.write_eof, client)
     lh.sleep(0)
     ending:cancel()
-    lh.wait { ending }
-    assert.is_true(ending:cancelled())
+    lh.wait { ending } -- the kernel may have made room meanwhile
+    assert.is_true(ending:cancelled() or ending:result())
     client:close()
     check(read_all(peer), taken)
   end))
@@ -148,9 +148,11 @@ describe("after the close of a TLS stream", function()
     client:close()
     assert.equal(before - 1, support.descriptors())
     assert.is_true(client:wait_closed())
-    local parts = {}
-    local message
-    repeat parts[#parts + 1], message = peer:read() until not parts[#parts] or message
+    local parts, more, message = {}, peer:read()
+    while more do
+      parts[#parts + 1] = more
+      more, message = peer:read()
+    end
     local text = table.concat(parts)
     if not message then return check(text, taken) end -- the kernel has taken the rest in time
     assert.is_true(#text <= taken and message:find "unexpected eof" ~= nil, message)
