@@ -1,6 +1,8 @@
 -- argument.lua -- what is said about a wrong argument: Lua's own words, and the line of
 -- the one who passed it.
 
+local getmetatable = getmetatable -- in each call of the classes' methods
+
 local argument = {}
 
 -- The type of a value, for messages.
@@ -116,12 +118,13 @@ end
 ---@param class table
 ---@param is? fun(value: any): boolean
 function argument.methods(name, class, is)
-  is = is or function(value) return getmetatable(value) == class end
   for who, method in pairs(class) do
     local is_ours = type(method) == "function" and debug.getinfo(method, "S").what ~= "C"
     if is_ours and who ~= "subclass" and not who:find "^__" then
       class[who] = function(self, ...)
-        if not is(self) then bad_self(self, name, who, 2) end
+        if getmetatable(self) ~= class and not (is and is(self)) then
+          bad_self(self, name, who, 2)
+        end
         return method(self, ...) -- a tail call: errors are the caller's
       end
     end

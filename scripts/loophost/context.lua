@@ -43,18 +43,6 @@ local function change(var, value)
   core.set_context(changed)
 end
 
--- The value in this context; else the argument; else the variable's default.
----@param ... any
----@return any
-function ContextVar:get(...)
-  local value = (core.context() or EMPTY)[self]
-  if value == NIL then return nil end
-  if value ~= nil then return value end
-  if select("#", ...) > 0 then return (...) end
-  if self.has_default then return self.default end
-  error(("ContextVar '%s' has no value"):format(self.name), 2)
-end
-
 -- Sets the value in this context.
 ---@param value any
 ---@return loophost.ContextToken token for reset
@@ -82,5 +70,19 @@ function ContextVar:__tostring()
 end
 
 argument.methods("ContextVar", ContextVar)
+
+-- The value in this context; else the argument; else the variable's default. What has a value is a
+-- variable: there is no need to check that each time.
+---@param ... any
+---@return any
+function ContextVar:get(...)
+  local value = (core.context() or EMPTY)[self]
+  if value == NIL then return nil end
+  if value ~= nil then return value end
+  if getmetatable(self) ~= ContextVar then argument.object(self, "ContextVar", "get", 2) end
+  if select("#", ...) > 0 then return (...) end
+  if self.has_default then return self.default end
+  error(("ContextVar '%s' has no value"):format(self.name), 2)
+end
 
 return context
