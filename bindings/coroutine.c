@@ -137,7 +137,7 @@ static int wrap_call(lua_State *L) {
 
 static int coroutine_wrap(lua_State *L) {
     luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_pushlightuserdata(L, l_runtime(L));
+    lua_pushvalue(L, lua_upvalueindex(1));
     lua_State *coroutine = lua_newthread(L);
     lua_pushvalue(L, 1);
     lua_xmove(L, coroutine, 1);
@@ -221,7 +221,7 @@ static int handle_traceback(lua_State *L) {
 static int l_xpcall(lua_State *L) {
     int arguments = lua_gettop(L) - 2;
     luaL_checktype(L, 2, LUA_TFUNCTION);
-    lua_pushlightuserdata(L, l_runtime(L));
+    lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushvalue(L, 2);
     bool is_traceback = lua_iscfunction(L, 2) && lua_tocfunction(L, 2) == l_runtime(L)->traceback;
     lua_pushcclosure(L, is_traceback ? handle_traceback : handle_message, 2);

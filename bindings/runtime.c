@@ -1,6 +1,8 @@
 /* runtime.c -- types, shared tables and units. */
 #include "bindings/runtime.h"
 
+#include "host/alloc.h"
+
 #include <string.h>
 
 const char l_kinds[L_TYPE_COUNT];
@@ -22,10 +24,7 @@ struct l_runtime *l_runtime_open(lua_State *L) {
     struct l_runtime *rt = lua_newuserdatauv(L, sizeof *rt, 0);
     memset(rt, 0, sizeof *rt);
     void *arg;
-    if (lua_getallocf(L, &arg) == alloc_resize) {
-        rt->alloc = arg;
-        rt->alloc->user = rt;
-    }
+    if (lua_getallocf(L, &arg) == alloc_resize) rt->alloc = arg;
     handle_queue_init(&rt->starved);
     handle_queue_init(&rt->jobs);
     handle_queue_init(&rt->files);
@@ -51,15 +50,13 @@ void l_pushhook(lua_State *L, struct l_runtime *rt, const char *name) {
 }
 
 void l_pushfunction(lua_State *L, struct l_runtime *rt, lua_CFunction function) {
-    int upvalues = rt->alloc == NULL;
-    if (upvalues > 0) lua_pushlightuserdata(L, rt);
-    lua_pushcclosure(L, function, upvalues);
+    lua_pushlightuserdata(L, rt);
+    lua_pushcclosure(L, function, 1);
 }
 
 void l_setfuncs(lua_State *L, struct l_runtime *rt, const luaL_Reg *functions) {
-    int upvalues = rt->alloc == NULL;
-    if (upvalues > 0) lua_pushlightuserdata(L, rt);
-    luaL_setfuncs(L, functions, upvalues);
+    lua_pushlightuserdata(L, rt);
+    luaL_setfuncs(L, functions, 1);
 }
 
 void l_newtype(lua_State *L, struct l_runtime *rt, enum l_type type, const char *name,

@@ -1,10 +1,7 @@
 /* runtime.h -- what all bindings of one Lua state share.
  *
- * There is no file-level state, so that Lua states are independent.  In a state whose memory
- * is ours the runtime is found by that, and C functions without upvalues are no objects that
- * the collector would have to look through; in another one, that has the module only, each of
- * them is a closure with the runtime as its first upvalue.  Where one has upvalues of its own,
- * they begin with the second in both.
+ * Every C function of the bindings is a closure with the runtime as its first
+ * upvalue; there is no file-level state, so that Lua states are independent.
  * Objects are full userdata that begin with their C struct, which begins with a
  * struct l_object. */
 #ifndef LOOPHOST_RUNTIME_H
@@ -17,9 +14,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "host/alloc.h"
 #include "host/handle.h"
 
+struct alloc;
 struct l_loop;
 struct l_task;
 struct l_worker;
@@ -118,8 +115,6 @@ struct l_runtime {
 
 /* The runtime of the running C function. */
 static inline struct l_runtime *l_runtime(lua_State *L) {
-    void *arg;
-    if (lua_getallocf(L, &arg) == alloc_resize) return ((const struct alloc *)arg)->user;
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
@@ -132,7 +127,7 @@ static inline void l_descriptor_freed(struct l_runtime *rt) {
 /* Makes the runtime of this state, or finds it; it lives as long as the state. */
 struct l_runtime *l_runtime_open(lua_State *L);
 
-/* Sets the functions into the table on top. */
+/* Sets the functions into the table on top, each with the runtime as upvalue. */
 void l_setfuncs(lua_State *L, struct l_runtime *rt, const luaL_Reg *functions);
 void l_pushfunction(lua_State *L, struct l_runtime *rt, lua_CFunction function);
 

@@ -24,7 +24,6 @@ struct alloc {
     unsigned slabs, spares, keep;           /* how many there are; how many shall stay */
     unsigned taken;                         /* slabs, spare ones too */
     struct alloc_arena *arenas;             /* what the slabs are cut from */
-    void *user;                             /* the owner's: who has the allocator has that */
     void *draft;                            /* memory that is filled before it is a block */
     size_t offered;                         /* and the size of the block that it shall be, or 0 */
     bool closing;                           /* set by the owner, who is about to close it: blocks
