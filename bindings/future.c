@@ -421,7 +421,7 @@ static int future_copy_outcome(lua_State *L) {
 static int future_add_done_callback(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
     struct l_future *future = l_future_check(L, 1);
-    luaL_checkany(L, 2);
+    l_check_callback(L, 2);
     lua_settop(L, 2);
     lua_pushvalue(L, 1);
     lua_getiuservalue(L, 1, L_FUTURE_LOOP); /* future, fn, future, loop */

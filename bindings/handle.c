@@ -59,7 +59,7 @@ static void check_callback_slowly(lua_State *L, int arg) {
     l_type_error(L, arg, "function");
 }
 
-static void check_callback(lua_State *L, int arg) {
+void l_check_callback(lua_State *L, int arg) {
     if (lua_type(L, arg) != LUA_TFUNCTION) check_callback_slowly(L, arg);
 }
 
@@ -97,7 +97,7 @@ static struct l_handle *push_handle(lua_State *L, struct l_runtime *rt, enum l_h
 struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_kind kind,
                               int first) {
     luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
-    check_callback(L, first);
+    l_check_callback(L, first);
     struct l_handle *handle = push_handle(L, rt, kind, first);
     lua_replace(L, first);
     lua_settop(L, first);
@@ -151,7 +151,7 @@ static bool is_plain_call(lua_State *L, const struct l_loop *loop) {
 int l_loop_call_soon(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     bool is_plain = is_plain_call(L, loop);
-    if (!is_plain) check_callback(L, 2);
+    if (!is_plain) l_check_callback(L, 2);
     trace_call(L, loop, 2, "call_soon", NULL, 0);
     if (is_plain) {
         l_call_soon(L, loop);
@@ -179,7 +179,7 @@ static int call_at_ns(lua_State *L, struct l_loop *loop, int64_t when_ns) {
 int l_loop_call_at(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     int64_t when_ns = l_checkseconds(L, 2);
-    check_callback(L, 3);
+    l_check_callback(L, 3);
     trace_call(L, loop, 3, "call_at", "when", l_seconds(when_ns));
     return call_at_ns(L, loop, when_ns);
 }
@@ -187,7 +187,7 @@ int l_loop_call_at(lua_State *L) {
 int l_loop_call_later(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     int64_t delay_ns = l_checkseconds(L, 2);
-    check_callback(L, 3);
+    l_check_callback(L, 3);
     trace_call(L, loop, 3, "call_later", "delay", l_seconds(delay_ns));
     if (loop->overrides & (L_OVERRIDE_CALL_AT | L_OVERRIDE_TIME)) {
         /* as asyncio: self.call_at(self.time() + delay, ...) */
@@ -224,7 +224,7 @@ lua_Number l_checkpriority(lua_State *L, int arg) {
 int l_loop_call_soon_with_priority(lua_State *L) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     lua_Number priority = l_checkpriority(L, 2);
-    check_callback(L, 3);
+    l_check_callback(L, 3);
     trace_call(L, loop, 3, "call_soon_with_priority", "priority", priority);
     struct l_handle *handle = push_handle(L, loop->rt, L_PRIORITY, 3);
     l_handle_attach(L, handle, 1, loop);

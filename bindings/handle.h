@@ -44,8 +44,9 @@ struct l_watch {
     bool has_context;
 };
 
-/* Argument checks: a descriptor (number, Lua file, or object with fileno or getfd), a
- * signal (number or name), and a priority as an integer of the same order. */
+/* Argument checks: what can be called, a descriptor (number, Lua file, or object with fileno or
+ * getfd), a signal (number or name), and a priority as an integer of the same order. */
+void l_check_callback(lua_State *L, int arg);
 int l_checkfd(lua_State *L, int arg);
 int l_checksignal(lua_State *L, int arg);
 lua_Number l_checkpriority(lua_State *L, int arg);

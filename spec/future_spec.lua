@@ -268,6 +268,17 @@ describe("a Future's callbacks", function()
     assert.equal("foo", fut:result())
   end))
 
+  it("must be functions, whether the future is done or not", on_loop(function(loop)
+    local fut = loop:create_future()
+    for _ = 1, 2 do
+      local ok, err = pcall(function() fut:add_done_callback(5) end)
+      assert.is_false(ok)
+      assert.matches("^spec/future_spec.lua:%d+: bad argument #1 to 'add_done_callback' "
+        .. "%(function expected, got number%)$", err)
+      fut:cancel()
+    end
+  end))
+
   it("are called when the future fails", on_loop(function(loop)
     local bag, cb = bag_of(100)
     local fut, problem = loop:create_future(), { "problem" }
