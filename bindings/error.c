@@ -42,7 +42,10 @@ static int class_call(lua_State *L) {
     lua_getfield(L, 1, "name");
     const char *name = lua_tostring(L, -1);
     bool is_group = lua_rawequal(L, 1, lua_upvalueindex(2));
-    if (is_group) luaL_checktype(L, 3, LUA_TTABLE);
+    if (is_group && !lua_istable(L, 3)) { /* not luaL_checktype: the class is no argument */
+        const char *got = lua_isnil(L, 3) ? "no value" : luaL_typename(L, 3);
+        return luaL_error(L, "bad argument #2 to '%s' (table expected, got %s)", name, got);
+    }
     lua_pushvalue(L, 2);
     l_error_new(L, l_runtime(L), name);
     if (is_group) {

@@ -83,6 +83,15 @@ describe("An error value", function()
     raises("no error class of this name", lh.iserror, lh.TimeoutError(), "TimeoutErorr")
   end)
 
+  it("of a group is not made without its list, and its maker's line is named", function()
+    for got, list in pairs { ["no value"] = false, number = 5 } do
+      local ok, err = pcall(function() lh.ExceptionGroup("several", list or nil) end)
+      assert.is_false(ok)
+      assert.matches("^spec/errors_spec.lua:%d+: bad argument #2 to 'ExceptionGroup' "
+        .. "%(table expected, got " .. got .. "%)$", err)
+    end
+  end)
+
   it("made twice is two values", function()
     assert.is_false(rawequal(lh.TimeoutError("a"), lh.TimeoutError("a")))
   end)
