@@ -193,6 +193,12 @@ describe("lh.Runner", function()
     end
   end))
 
+  it("refuses an option that there is not", keeping(function()
+    raises("bad argument #1 to 'Runner' (no such option: loop_factroy)", function()
+      lh.Runner { loop_factroy = virtual }
+    end)
+  end))
+
   it("takes its loop from the factory", keeping(function()
     local loop = virtual()
     do

@@ -95,11 +95,12 @@ local function prepare(self, level)
   self.state = "initialized"
 end
 
+local OPTIONS = { loop_factory = "any", debug = "any" }
+
 ---@param opts? { loop_factory?: (fun(): loophost.EventLoop), debug?: boolean }
 ---@return loophost.Runner block for a variable with <close>, or to be closed by close()
 function runner.Runner(opts)
-  argument.optional(opts, "table", 1, "Runner", 2)
-  opts = opts or {}
+  opts = argument.options(opts, OPTIONS, 1, "Runner", 2)
   return setmetatable({
     state = "created", loop_factory = opts.loop_factory, debug = opts.debug,
   }, Runner)
