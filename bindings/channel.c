@@ -17,8 +17,8 @@ static ssize_t failure(struct l_stream *stream, int error) {
     switch (error) {
     case EAGAIN:
     case ENOBUFS:
-    case ENOMEM:       /* these pass */
-    case EPIPE: break; /* of a write: something may still come */
+    case ENOMEM: break;                             /* these pass */
+    case EPIPE: stream->close_error = error; break; /* of a write: something may still come */
     default:
         if (stream->kind != L_DESCRIPTOR_ANY) stream->broken = error;
     }

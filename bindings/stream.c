@@ -50,8 +50,8 @@ void l_stream_wake_close_waiters(struct l_stream *stream) {
 }
 
 /* Whether the connection has ended by itself: asyncio's is then closed.  The kernel tells of that
- * once, and `broken` keeps it for reads.  A pipe that nobody reads from any more is as good as
- * closed, unless somebody is writing. */
+ * once, and `broken` keeps it for reads; after an EPIPE they may still find something.  A pipe
+ * that nobody reads from any more is as good as closed, unless somebody is writing. */
 static bool has_broken(struct l_stream *stream) {
     if (stream->kind == L_DESCRIPTOR_ANY) {
         struct pollfd fd = {.fd = stream->fd};
@@ -61,14 +61,19 @@ static bool has_broken(struct l_stream *stream) {
     }
     bool ours = stream->kind == L_DESCRIPTOR_TCP || stream->kind == L_DESCRIPTOR_UNIX;
     if (stream->broken == 0 && ours) {
-        socklen_t size = sizeof stream->broken;
-        getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &stream->broken, &size);
+        int error = 0;
+        socklen_t size = sizeof error;
+        getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+        if (error == EPIPE) {
+            stream->close_error = error;
+        } else {
+            stream->broken = error;
+        }
     }
-    return stream->broken != 0;
+    return stream->broken != 0 || stream->close_error != 0;
 }
 
-static void end_seen(struct l_stream *stream) {
-    stream->end_seen = true;
+static void wake_if_broken(struct l_stream *stream) {
     if (handle_queue_empty(&stream->close_waiters) || !has_broken(stream)) return;
     l_stream_wake_close_waiters(stream);
 }
@@ -82,7 +87,10 @@ static void descriptor_ready(struct handle *handle) {
     stream->watch.edges = 0;
     if (edges & EDGE_READ) stream->readable = true;
     if (edges & EDGE_WRITE) stream->writable = true;
-    if (edges & EDGE_END) end_seen(stream);
+    if (edges & EDGE_END) {
+        stream->end_seen = true;
+        wake_if_broken(stream);
+    }
     if (stream->read_needs & edges) {
         if (stream->reads_little && stream->reading != NULL) l_stream_read_ahead(stream);
         wake_reader(L, stream);
@@ -148,6 +156,7 @@ int l_stream_wait(lua_State *L, struct l_stream *stream, struct l_task *task,
 }
 
 int l_stream_push_failure(lua_State *L, struct l_stream *stream, int error) {
+    wake_if_broken(stream);
     if (stream->channel->push_failure == NULL) return l_push_errno(L, error);
     return stream->channel->push_failure(L, stream, error);
 }

@@ -182,6 +182,29 @@ for _, kind in ipairs { "a connection", "a Unix connection" } do
       assert.same(RESET, { stream:wait_closed() })
     end)
 
+    it_does("says so after the peer's end, which is still an end", function(stream, peer)
+      peer:write "last words"
+      local tasks = waiting(stream, 1)
+      peer:close()
+      while select(3, stream:write "x") ~= "EPIPE" do lh.sleep(0.001) end
+      assert.equal("EPIPE", select(3, lh.await(tasks[1])))
+      assert.equal("last words", stream:read())
+      for _ = 1, 2 do assert.equal(1, select("#", stream:read())) end
+      stream:close()
+      assert.equal("EPIPE", select(3, stream:wait_closed()))
+    end)
+
+    it_does("says so to who waits when a write was told", function(stream, peer)
+      local tasks = waiting(stream, 1)
+      peer:close()
+      assert.is_nil(stream:read())
+      lh.sleep(0.002)
+      assert.equal(0, done(tasks))
+      while select(3, stream:write "x") ~= "EPIPE" do lh.sleep(0.001) end
+      assert.equal("EPIPE", select(3, lh.await(tasks[1])))
+      assert.is_nil(stream:read())
+    end)
+
     it_does("is not broken by an end, nor by an end in both ways", function(stream, peer)
       local tasks = waiting(stream, 1)
       peer:write_eof()

@@ -10,7 +10,8 @@ local argument = require "loophost.argument"
 local tls = {}
 
 ---@class loophost.TLSOptions
----@field cafile? string PEM file with the authorities to trust, instead of the system's
+---@field cafile? string PEM file with the authorities to trust, instead of the system's, which are
+---  read once
 ---@field capath? string directory with them, as `openssl rehash` makes it
 ---@field cert? string PEM file with the certificate and those between it and the authority
 ---@field key? string PEM file with its private key, if that is not in the same file
