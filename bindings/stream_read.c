@@ -78,7 +78,8 @@ void l_stream_read_ahead(struct l_stream *stream) {
     if (!ours || !plain || room < AHEAD_LEAST || l_buffer_length(&stream->buffer) > 0) return;
     char *target = rt->scratch + L_STREAM_CHUNK + rt->ahead_used;
     ssize_t got = l_descriptor_channel.read(stream, target, room);
-    if (got <= 0) return; /* the task will find that out */
+    if (got == 0) stream->eof = true;
+    if (got <= 0) return; /* what goes wrong the task will find out */
     stream->reads_little = got <= LITTLE;
     stream->buffer = (struct l_buffer){.bytes = target, .end = (size_t)got};
     stream->ahead = true;
