@@ -76,8 +76,8 @@ struct l_stream {
     bool busy_reading;       /* a task is in the middle of a read */
     bool reads_little;       /* the last read got few bytes: see stream_read.c */
     bool ahead;              /* the buffer's bytes are in the runtime's memory */
-    bool write_begun;        /* a task waits to try a write again that gave -EAGAIN */
     bool eof;
+    bool write_begun : 1; /* a task waits to try a write again that gave -EAGAIN */
     bool sent_eof : 1;
     bool pollable : 1;
     bool follows : 1;   /* goes along to whatever loop uses it next */
