@@ -26,13 +26,17 @@ void l_context_swap(lua_State *L, struct l_runtime *rt) {
     lua_pop(L, 1);
 }
 
-bool l_context_enter(lua_State *L, struct l_runtime *rt, int self, int index) {
-    if (!rt->context_set) return false;
+void l_context_push_kept(lua_State *L, int self, int index) {
     if (index != 0) {
         lua_getiuservalue(L, self, index);
     } else {
         lua_pushboolean(L, false);
     }
+}
+
+bool l_context_enter(lua_State *L, struct l_runtime *rt, int self, int index) {
+    if (!rt->context_set) return false;
+    l_context_push_kept(L, self, index);
     l_context_swap(L, rt);
     return true;
 }

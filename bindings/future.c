@@ -115,11 +115,7 @@ static bool enter_context_of(lua_State *L, struct l_runtime *rt, int index) {
     const struct l_handle *handle = lua_touserdata(L, index);
     if (!rt->context_set) return false;
     l_context_push(L, rt);
-    if (handle->has_context) {
-        lua_getiuservalue(L, index, handle->arguments + 2);
-    } else {
-        lua_pushboolean(L, false);
-    }
+    l_context_push_kept(L, index, l_handle_context(handle));
     l_context_set(L, rt);
     return true;
 }

@@ -32,7 +32,7 @@ static void handle_run(struct handle *core) {
     if (handle->arguments > FEW_ARGUMENTS) {
         lua_checkstack(L, handle->arguments + LUA_MINSTACK); /* held since l_handle_new */
     }
-    int context = handle->has_context ? handle->arguments + 2 : 0;
+    int context = l_handle_context(handle);
     bool has_entered = l_context_enter(L, loop->rt, self, context);
     for (int i = 1; i <= handle->arguments + 1; i++) lua_getiuservalue(L, self, i);
     if (is_last && !has_entered) {
@@ -77,11 +77,7 @@ static struct l_handle *push_handle(lua_State *L, struct l_runtime *rt, enum l_h
     size_t size = has_node(kind) ? sizeof(struct l_handle) : offsetof(struct l_handle, timer.node);
     struct l_handle *handle = l_newobject(L, rt, kind == L_AT ? L_TIMER_HANDLE : L_HANDLE, size,
                                           arguments + 1 + rt->context_set);
-    if (rt->context_set) {
-        handle->has_context = true;
-        l_context_push(L, rt);
-        lua_setiuservalue(L, -2, arguments + 2);
-    }
+    handle->has_context = l_context_keep(L, rt, arguments + 2);
     handle->kind = (unsigned char)kind;
     handle->arguments = arguments;
     handle_init(&handle->timer.handle, handle_run);

@@ -18,6 +18,11 @@ struct l_handle {
     struct timer timer; /* without its node, which ends the struct, in what stands in no heap */
 };
 
+/* The user value that its context is, or 0. */
+static inline int l_handle_context(const struct l_handle *handle) {
+    return handle->has_context ? handle->arguments + 2 : 0;
+}
+
 void l_handle_open(lua_State *L, struct l_runtime *rt);
 
 /* A handle for the function at `first` and all that is above it, which it takes off

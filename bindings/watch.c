@@ -86,11 +86,7 @@ static int add_watch(lua_State *L, enum poll_direction direction, const char *ev
     struct l_runtime *rt = loop->rt;
     struct l_watch *watch =
         l_newobject(L, rt, L_WATCH, sizeof *watch, arguments + 1 + rt->context_set);
-    if (rt->context_set) {
-        watch->has_context = true;
-        l_context_push(L, rt);
-        lua_setiuservalue(L, -2, arguments + 2);
-    }
+    watch->has_context = l_context_keep(L, rt, arguments + 2);
     l_inventory_place(L, rt);
     lua_insert(L, 3);
     for (int i = arguments + 1; i >= 1; i--) lua_setiuservalue(L, 3, i);

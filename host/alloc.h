@@ -21,7 +21,7 @@ struct alloc_arena;
 struct alloc {
     struct alloc_slab *open[ALLOC_CLASSES]; /* of each size: slabs with a free block */
     struct alloc_slab *spare;               /* of no size, still in memory */
-    unsigned slabs, spares, keep;           /* how many there are; how many shall stay */
+    unsigned spares, keep;                  /* how many there are; how many shall stay */
     unsigned taken;                         /* slabs, spare ones too */
     struct alloc_arena *arenas;             /* what the slabs are cut from */
     void *draft;                            /* memory that is filled before it is a block */
