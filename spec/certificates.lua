@@ -99,4 +99,31 @@ function certificates.fill(stream, text)
   return taken
 end
 
+-- A server that passes bytes on, both ways, between its one client and the port; and a function
+-- that has the client's connection reset, after the client has written what nobody reads.
+function certificates.relay(port)
+  local cut, deaf, said = lh.Event(), lh.Event(), lh.Event()
+  local relay = assert(lh.start_server(function(stream)
+    local inner <close> = assert(lh.open_connection("127.0.0.1", port))
+    local tasks = {}
+    for from, to in pairs { [stream] = inner, [inner] = stream } do
+      tasks[#tasks + 1] = lh.create_task(function()
+        while true do to:write((from:read())) end
+      end)
+    end
+    cut:wait()
+    for _, task in ipairs(tasks) do task:cancel() end
+    lh.wait(tasks)
+    deaf:set()
+    said:wait()
+    stream:close() -- with bytes that nobody has read: the kernel says so
+  end, "127.0.0.1", 0))
+  return relay, function(client)
+    cut:set()
+    deaf:wait()
+    client:write "unread"
+    said:set()
+  end
+end
+
 return certificates

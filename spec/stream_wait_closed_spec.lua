@@ -227,29 +227,11 @@ describe("what breaks otherwise", function()
       stream:read()
       stream:close()
     end, "127.0.0.1", 0, { ssl = certificates.server_options() }))
-    local cut, deaf, said = lh.Event(), lh.Event(), lh.Event()
-    local relay <close> = assert(lh.start_server(function(stream)
-      local inner <close> = assert(lh.open_connection("127.0.0.1",
-        select(2, inner_server:getsockname())))
-      local tasks = {}
-      for from, to in pairs { [stream] = inner, [inner] = stream } do
-        tasks[#tasks + 1] = lh.create_task(function()
-          while true do to:write((from:read())) end
-        end)
-      end
-      cut:wait()
-      for _, task in ipairs(tasks) do task:cancel() end
-      lh.wait(tasks)
-      deaf:set()
-      said:wait()
-      stream:close() -- with bytes that nobody has read
-    end, "127.0.0.1", 0))
+    local relay <close>, reset_of =
+      certificates.relay(select(2, inner_server:getsockname()))
     local stream <close> = assert(certificates.connect(select(2, relay:getsockname())))
     local tasks = waiting(stream, 1)
-    cut:set()
-    deaf:wait()
-    stream:write "unread"
-    said:set()
+    reset_of(stream)
     assert.same(RESET, { lh.await(tasks[1]) })
     assert.same(RESET, { stream:read() })
     assert.is_true(relay:is_serving())

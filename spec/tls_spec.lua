@@ -174,29 +174,11 @@ describe("what goes wrong", function()
 
   it("the connection is reset: that is told as without TLS", in_task(function()
     local held <close>, port = serve(echo)
-    local cut, deaf, said = lh.Event(), lh.Event(), lh.Event()
-    local proxy <close> = assert(lh.start_server(function(stream)
-      local inner <close> = assert(lh.open_connection("127.0.0.1", port))
-      local tasks = {}
-      for from, to in pairs { [stream] = inner, [inner] = stream } do
-        tasks[#tasks + 1] = lh.create_task(function()
-          while true do to:write((from:read())) end
-        end)
-      end
-      cut:wait()
-      for _, task in ipairs(tasks) do task:cancel() end
-      lh.wait(tasks)
-      deaf:set()
-      said:wait()
-      stream:close() -- with bytes that nobody has read: the kernel says so
-    end, "127.0.0.1", 0))
+    local proxy <close>, reset = certificates.relay(port)
     local client <close> = assert(connect(select(2, proxy:getsockname())))
     client:write "x"
     assert.equal("x", client:read())
-    cut:set()
-    deaf:wait()
-    client:write "unread"
-    said:set()
+    reset(client)
     assert.same({ nil, "ECONNRESET: connection reset by peer", "ECONNRESET" }, { client:read() })
     assert.is_true(held:is_serving() and proxy:is_serving())
   end))
