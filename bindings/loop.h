@@ -28,6 +28,7 @@ enum l_override {
 };
 
 struct l_resolver;
+struct l_timeout;
 
 struct l_loop {
     struct l_object object;
@@ -55,6 +56,8 @@ struct l_loop {
     struct l_calls *calls; /* all that were made, and those that wait for nothing: see call.c */
     struct handle *spare_call;
     size_t calls_made;
+    struct l_timeout *spare_timeout; /* anchored ones, for wait_for: see timeout.c */
+    int timeouts_kept;
     lua_Integer number; /* its key in L_SHARED_LOOPS */
     size_t tasks;       /* that are not done */
     /* What stops the loop when run_until_complete's future is done.  As asyncio's callback,

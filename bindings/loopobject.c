@@ -100,7 +100,7 @@ static void forget_all(lua_State *L, int anchors, struct l_loop *loop) {
                 l_recycle_leave(L, -1, task);
                 l_task_detach(task);
             }
-            l_timeout_forget(L, -1);
+            l_timeout_forget(L, -1, loop);
             if (process != NULL) l_process_abandon(L, process);
             if (handle != NULL) handle->loop = NULL;
         }
@@ -113,6 +113,8 @@ static void forget_all(lua_State *L, int anchors, struct l_loop *loop) {
     loop->slots = loop->stale_slot = loop->free_count = loop->free_room = 0;
     loop->tasks = 0;
     loop->coroutines = NULL;
+    loop->spare_timeout = NULL;
+    loop->timeouts_kept = 0;
 }
 
 static void close_loop(lua_State *L, struct l_loop *loop) {

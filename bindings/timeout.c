@@ -7,7 +7,7 @@
  *
  * The timer is inside the userdata, which the loop anchors while it is armed; on a loop
  * that overrides how timers are made it is a handle of that loop's making, in a user
- * value. */
+ * value.  What wait_for makes no script gets to see: the loop keeps some for the next ones. */
 #include "bindings/error.h"
 #include "bindings/handle.h"
 #include "bindings/open.h"
@@ -17,7 +17,8 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { TASK = 1, HANDLE, USERVALUES = HANDLE };
+enum { HOLDS = 1, HANDLE, USERVALUES = HANDLE };
+enum { MOST_KEPT = 64 };
 enum { BY_METHOD = L_OVERRIDE_TIME | L_OVERRIDE_CALL_AT | L_OVERRIDE_CALL_SOON };
 
 enum state { ACTIVE, EXPIRING, EXPIRED, FINISHED };
@@ -27,11 +28,13 @@ struct l_timeout {
     struct l_object object;
     struct timer timer;
     struct l_loop *loop; /* while armed by a timer of our own: it anchors us in the slot */
-    struct l_task *task;
+    struct l_task *task; /* HOLDS is that, or its coroutine, until the block is over */
+    struct l_timeout *next_spare;
     int slot;
     int cancelling; /* what task:cancelling() was when the block began */
     enum state state;
     bool has_handle; /* armed by way of the loop's methods */
+    bool is_hidden;  /* made by wait_for */
     lua_Number when; /* seconds of the loop's clock; NaN: never */
 };
 
@@ -39,9 +42,9 @@ static struct l_timeout *check_timeout(lua_State *L) {
     return l_check(L, 1, L_TIMEOUT);
 }
 
-void l_timeout_forget(lua_State *L, int index) {
+void l_timeout_forget(lua_State *L, int index, const struct l_loop *loop) {
     struct l_timeout *timeout = l_test(L, index, L_TIMEOUT);
-    if (timeout != NULL) timeout->loop = NULL;
+    if (timeout != NULL && timeout->loop == loop) timeout->loop = NULL;
 }
 
 /* ---- arming ---- */
@@ -51,9 +54,13 @@ static int expire(lua_State *L) {
     struct l_timeout *timeout = lua_touserdata(L, 1);
     timeout->state = EXPIRING;
     timeout->has_handle = false;
+    if (timeout->task->future.state != L_PENDING) return 0; /* it has left the block behind */
     lua_settop(L, 1);
     lua_pushnil(L);
-    lua_getiuservalue(L, 1, TASK);
+    if (lua_getiuservalue(L, 1, HOLDS) != LUA_TUSERDATA) { /* but its coroutine */
+        lua_pop(L, 1);
+        l_task_push(L, timeout->task);
+    }
     l_task_cancel(L, timeout->task);
     return 0;
 }
@@ -90,17 +97,35 @@ static void arm_by_method(lua_State *L, int index, int loop_index) {
     timeout->has_handle = true;
 }
 
-static void arm(lua_State *L, int index, struct l_timeout *timeout, struct l_loop *loop,
-                int64_t when_ns, int64_t now_ns) {
-    int slot = l_anchor(L, index, 0, loop);
+/* Starts the timer of what the loop anchors. */
+static void start(lua_State *L, struct l_timeout *timeout, struct l_loop *loop, int64_t when_ns,
+                  int64_t now_ns) {
     if (when_ns <= now_ns) {
         loop_call_soon(&loop->loop, &timeout->timer.handle);
     } else if (!loop_call_at(&loop->loop, &timeout->timer, when_ns)) {
-        l_unanchor_anywhere(L, loop, slot);
+        l_unanchor_anywhere(L, loop, timeout->slot);
         luaL_error(L, "not enough memory");
     }
-    timeout->slot = slot;
     timeout->loop = loop;
+}
+
+static void arm(lua_State *L, int index, struct l_timeout *timeout, struct l_loop *loop,
+                int64_t when_ns, int64_t now_ns) {
+    timeout->slot = l_anchor(L, index, 0, loop);
+    start(L, timeout, loop, when_ns, now_ns);
+}
+
+/* The loop lets go of what is disarmed, or keeps it for the next wait_for. */
+static void release(lua_State *L, struct l_timeout *timeout, struct l_loop *loop) {
+    if (timeout->state != FINISHED) {
+        l_unanchor_anywhere(L, loop, timeout->slot);
+    } else if (!timeout->is_hidden || loop->timeouts_kept == MOST_KEPT) {
+        l_unanchor_later(L, loop, timeout->slot);
+    } else {
+        timeout->next_spare = loop->spare_timeout;
+        loop->spare_timeout = timeout;
+        loop->timeouts_kept++;
+    }
 }
 
 static void disarm(lua_State *L, int index, struct l_timeout *timeout) {
@@ -108,7 +133,7 @@ static void disarm(lua_State *L, int index, struct l_timeout *timeout) {
     if (loop != NULL) {
         timeout->loop = NULL;
         loop_cancel_timer(&loop->loop, &timeout->timer);
-        l_unanchor_anywhere(L, loop, timeout->slot);
+        release(L, timeout, loop);
     } else if (timeout->has_handle) {
         timeout->has_handle = false;
         lua_getiuservalue(L, index, HANDLE);
@@ -181,7 +206,7 @@ static struct l_timeout *push_timeout(lua_State *L, struct l_runtime *rt) {
     timeout->cancelling = task->cancelling;
     timeout->when = NAN;
     l_task_push(L, task);
-    lua_setiuservalue(L, -2, TASK);
+    lua_setiuservalue(L, -2, HOLDS);
     return timeout;
 }
 
@@ -206,9 +231,11 @@ static int l_timeout_at(lua_State *L) {
 /* timeout, error or nil */
 static int timeout_close(lua_State *L) {
     struct l_timeout *timeout = check_timeout(L);
-    disarm(L, 1, timeout);
     if (timeout->state == ACTIVE) {
         timeout->state = FINISHED;
+        lua_pushnil(L);
+        lua_setiuservalue(L, 1, HOLDS);
+        disarm(L, 1, timeout);
     } else if (timeout->state == EXPIRING) {
         struct l_task *task = timeout->task;
         timeout->state = EXPIRED;
@@ -273,6 +300,32 @@ static int return_all(lua_State *L, int status, lua_KContext base) {
     return lua_gettop(L) - (int)base;
 }
 
+/* Pushes a timeout, armed, that no script gets to see: a spare one of the loop's, if that is as
+ * loops are as a rule. */
+static void push_hidden(lua_State *L, struct l_runtime *rt, lua_Number seconds) {
+    struct l_task *task = rt->current;
+    struct l_loop *loop = task->future.loop;
+    struct l_timeout *timeout = loop != NULL ? loop->spare_timeout : NULL;
+    lua_State *frame = timeout != NULL ? l_loop_frame(loop, L) : NULL;
+    if (frame == NULL || task->coroutine != L || loop->overrides != 0 || loop->loop.trace.on) {
+        push_timeout(L, rt)->is_hidden = true;
+        set_deadline(L, lua_gettop(L), lua_touserdata(L, -1), seconds, true);
+        return;
+    }
+    int64_t now_ns = loop_now(&loop->loop);
+    loop->spare_timeout = timeout->next_spare;
+    loop->timeouts_kept--;
+    timeout->task = task;
+    timeout->cancelling = task->cancelling;
+    timeout->state = ACTIVE;
+    timeout->when = l_seconds(now_ns) + seconds;
+    lua_rawgeti(frame, L_FRAME_ANCHORS, timeout->slot);
+    lua_xmove(frame, L, 1);
+    lua_pushthread(L); /* holds the task as long as this block is open */
+    lua_setiuservalue(L, -2, HOLDS);
+    start(L, timeout, loop, now_ns + l_nanoseconds(seconds), now_ns);
+}
+
 /* wait_for(function or future, seconds): with time left, in a block of its own; all the
  * rest, mistakes too, is the Lua half's. */
 static int wait_for(lua_State *L) {
@@ -286,7 +339,7 @@ static int wait_for(lua_State *L) {
         return lua_gettop(L);
     }
     if (lua_gettop(L) > 2) lua_settop(L, 2);
-    set_deadline(L, 3, push_timeout(L, rt), seconds, true);
+    push_hidden(L, rt, seconds);
     lua_toclose(L, 3);
     if (!is_function) lua_pushvalue(L, lua_upvalueindex(2));
     lua_pushvalue(L, 1);

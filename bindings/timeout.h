@@ -6,6 +6,6 @@
 
 /* The loop, which is being closed, anchors the object at the index: if that is a timeout,
  * it is disarmed. */
-void l_timeout_forget(lua_State *L, int index);
+void l_timeout_forget(lua_State *L, int index, const struct l_loop *loop);
 
 #endif

@@ -279,3 +279,92 @@ describe("wait_for around shield", function()
     assert.is_true(task:done())
   end))
 end)
+
+describe("wait_for after wait_for", function()
+  -- More tasks than a loop keeps timeouts for.
+  local function many(fn)
+    local list = {}
+    for i = 1, 200 do list[i] = lh.create_task(fn, i) end
+    for _, task in ipairs(list) do lh.await(task) end
+  end
+
+  it("times each by itself", in_task(function()
+    local wrong = 0
+    local function wait(i)
+      lh.wait_for(function() lh.sleep(0) end, 1)
+      local before, seconds = now(), i / 10
+      raises(lh.TimeoutError, lh.wait_for, function() lh.sleep(1e4) end, seconds)
+      if math.abs(now() - before - seconds) > 1e-6 then wrong = wrong + 1 end
+      lh.wait_for(function() lh.sleep(seconds) end, seconds + 1)
+    end
+    many(wait)
+    many(wait)
+    assert.equal(0, wrong)
+  end))
+
+  it("counts the cancellations of the task at hand only", in_task(function()
+    lh.wait_for(function() lh.sleep(0) end, 1)
+    local task = lh.create_task(function()
+      lh.current_task():cancel()
+      lh.rawpcall(lh.sleep, 1)
+      raises(lh.TimeoutError, lh.wait_for, function() lh.sleep(2) end, 1)
+      return lh.current_task():cancelling()
+    end)
+    assert.equal(1, lh.await(task))
+  end))
+
+  it("holds no task that has waited", in_task(function()
+    local weak = setmetatable({}, { __mode = "k" })
+    many(function()
+      weak[lh.current_task()] = true
+      lh.wait_for(function() lh.sleep(0) end, 1)
+    end)
+    lh.sleep(0)
+    collectgarbage()
+    assert.is_nil(next(weak))
+  end))
+
+  it("times waits inside of each other, and inside of coroutines", in_task(function()
+    lh.wait_for(function() lh.sleep(0) end, 1)
+    local before = now()
+    raises(lh.TimeoutError, lh.wait_for, function()
+      lh.wait_for(lh.coroutine.wrap(function()
+        lh.wait_for(function() lh.sleep(1) end, 2)
+        lh.wait_for(function() lh.sleep(9) end, 5)
+      end), 7)
+    end, 3)
+    assert.equal(3, now() - before)
+  end))
+
+  it("outlives the task, in a coroutine that was left", in_task(function()
+    lh.wait_for(function() lh.sleep(0) end, 1)
+    local left = {}
+    for i = 1, 20 do
+      left[i] = lh.coroutine.wrap(function() lh.wait_for(lh.coroutine.yield, 1) end)
+      lh.await(lh.create_task(left[i]))
+    end
+    collectgarbage()
+    lh.sleep(2)
+    collectgarbage()
+  end))
+
+  it("outlives a loop that is closed meanwhile", function()
+    local policy = lh.get_event_loop_policy()
+    local before = policy:get_event_loop()
+    local closed, fresh = policy:new_event_loop(), policy:new_event_loop()
+    local function wait() lh.wait_for(function() lh.sleep(1e3) end, 1e4) end
+    policy:set_event_loop(closed)
+    for _ = 1, 3 do closed:create_task(wait) end
+    closed:run_until_complete(closed:create_task(lh.wait_for, function() lh.sleep(0) end, 1))
+    closed:close()
+    policy:set_event_loop(fresh)
+    collectgarbage()
+    for _ = 1, 3 do fresh:create_task(wait) end
+    local ok = fresh:run_until_complete(fresh:create_task(function()
+      return lh.wait_for(function() return lh.sleep(0, "fine") end, 1)
+    end))
+    fresh:close()
+    policy:set_event_loop(before)
+    assert.equal("fine", ok)
+  end)
+end)
