@@ -217,6 +217,10 @@ static int handle_traceback(lua_State *L) {
     return 1;
 }
 
+bool l_handles_message(lua_State *L, int index) {
+    return lua_tocfunction(L, index) == handle_message;
+}
+
 /* function, handler, arguments */
 static int l_xpcall(lua_State *L) {
     int arguments = lua_gettop(L) - 2;

@@ -11,20 +11,26 @@ static const char *function_name(lua_State *L, int level) {
     return lua_pushlstring(L, name, strcspn(name, "\n"));
 }
 
-/* What keeps the coroutine from being suspended: a metamethod, or the innermost C
- * function but for pcall and its like, which do not mind. */
+/* What keeps the coroutine from being suspended: a hook, a message handler, a metamethod, or the
+ * innermost C function but for pcall and its like, which do not mind.  Without any of those it is
+ * only there to run its <close> variables: coroutine.close, or an error that left it. */
 static const char *culprit(lua_State *L) {
     lua_Debug info;
     for (int level = 1; lua_getstack(L, level, &info); level++) {
-        lua_getinfo(L, "Sn", &info);
+        lua_getinfo(L, "Snf", &info);
+        bool is_handler = l_handles_message(L, -1);
+        lua_pop(L, 1);
+        if (is_handler) return "the message handler of xpcall";
+        if (info.namewhat[0] == 'h') return "a hook";
         if (info.namewhat[0] == 'm' && info.name != NULL) {
             return lua_pushfstring(L, "metamethod '%s'", info.name);
         }
         if (info.what[0] != 'C') continue;
         const char *name = function_name(L, level);
+        if (strcmp(name, "?") == 0) return "a C function";
         if (strstr(name, "pcall'") == NULL) return name;
     }
-    return "a C function";
+    return "a coroutine that is being closed";
 }
 
 /* Raises the message, at the script's line: what waits may have been called by Lua of ours. */

@@ -234,6 +234,9 @@ int l_task_pass(lua_State *L, lua_KContext context, lua_KFunction continuation);
 /* coroutine.yield */
 int l_task_yield(lua_State *L);
 
+/* Whether the function at the index is what xpcall calls a script's message handler by. */
+bool l_handles_message(lua_State *L, int index);
+
 /* Whether the coroutine is a task's own, or waits inside one: not a script's to touch. */
 bool l_task_owns(lua_State *coroutine);
 
