@@ -79,7 +79,7 @@ static struct l_watch *find_watch(struct l_loop *loop, int fd, enum poll_directi
 static int add_watch(lua_State *L, enum poll_direction direction, const char *event) {
     struct l_loop *loop = l_loop_check_open(L, 1);
     int fd = l_checkfd(L, 2);
-    luaL_checktype(L, 3, LUA_TFUNCTION);
+    l_check_callback(L, 3);
     int arguments = lua_gettop(L) - 3;
     luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
     luaL_argcheck(L, arguments < 60000, 4, "too many arguments");
@@ -111,7 +111,7 @@ static int add_watch(lua_State *L, enum poll_direction direction, const char *ev
 }
 
 static int remove_watch(lua_State *L, enum poll_direction direction, const char *event) {
-    struct l_loop *loop = l_loop_check_open(L, 1);
+    struct l_loop *loop = l_loop_check(L, 1);
     int fd = l_checkfd(L, 2);
     struct l_watch *watch = find_watch(loop, fd, direction);
     if (watch != NULL) drop_watch(L, loop, watch);
@@ -183,7 +183,7 @@ int l_loop_add_signal_handler(lua_State *L) {
 }
 
 int l_loop_remove_signal_handler(lua_State *L) {
-    struct l_loop *loop = l_loop_check_open(L, 1);
+    struct l_loop *loop = l_loop_check(L, 1);
     struct handle *old = signals_stop(&loop->loop.signals, l_checksignal(L, 2));
     if (old != NULL) l_unanchor_anywhere(L, loop, l_handle_of(old)->slot);
     lua_pushboolean(L, old != NULL);

@@ -116,6 +116,15 @@ static bool same_deadline(const struct handle *first, const struct handle *secon
            timer_deadline_ns(container_of(second, struct timer, handle));
 }
 
+/* Queues what is ready: descriptors, mixed if their order is left open, then signals. */
+static void queue_events(struct loop *loop, struct handle *last) {
+    struct handle *signals = &loop->signals.watch.handle;
+    bool signalled = handle_queued(signals);
+    if (signalled) handle_unlink(signals);
+    if (loop->choice.on) choice_mix_groups(&loop->choice, &loop->ready, last, same_descriptor);
+    if (signalled) signals->run(signals);
+}
+
 static int poll_events(struct loop *loop, int64_t timeout_ns) {
     struct handle *last = loop->ready.head.prev;
     uint64_t before = timeout_ns == 0 ? 0 : clock_ticks();
@@ -125,9 +134,9 @@ static int poll_events(struct loop *loop, int64_t timeout_ns) {
         loop->metrics.io_wait_ticks += loop->looked_ticks - before;
     }
     loop->metrics.polls++;
-    if (result > 0) loop->metrics.io_events += (uint64_t)result;
-    if (loop->choice.on && result > 0) {
-        choice_mix_groups(&loop->choice, &loop->ready, last, same_descriptor);
+    if (result > 0) {
+        loop->metrics.io_events += (uint64_t)result;
+        queue_events(loop, last);
     }
     drain_inbox(loop);
     return result < 0 ? result : 0;

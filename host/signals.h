@@ -1,8 +1,8 @@
 /* signals.h -- signals as callbacks of the loop, by signalfd.
  *
  * While a signal has a handler it is blocked in the loop's thread and read from the
- * descriptor; its handle then runs in the turn after the one that found it.  Without a
- * handler it is as it was before, also for one that had come and was not read yet.
+ * descriptor.  Without a handler it is as it was before, also for one that had come and was
+ * not read yet.
  * Children must be started without our blocks (signals_add_blocked), or they inherit them.
  * Other threads must block all signals, and of two loops only one may handle a signal:
  * what a process does with a signal there is only once. */

@@ -42,6 +42,17 @@ LOOP_TEST(a_turn_is_what_was_ready_then_descriptors_then_timers) {
     assert_turn("ar");
 }
 
+LOOP_TEST(signals_stand_behind_descriptors_and_before_timers) {
+    assert_int_equal(signals_start(&f->loop.signals, SIGUSR1, &f->c.timer.handle), 0);
+    raise(SIGUSR1); /* its descriptor is ready before the other one */
+    watch();
+    at(&f->b, 0);
+    soon(&f->a);
+    assert_turn("arcb");
+    assert_turn("r");
+    signals_stop(&f->loop.signals, SIGUSR1);
+}
+
 LOOP_TEST(timers_run_by_deadline_and_equal_ones_in_order_of_start) {
     at(&f->a, 20);
     at(&f->b, 10);

@@ -132,9 +132,7 @@ LOOP_TEST(two_loops_live_in_one_process) {
     raise(SIGUSR2);
     assert_turn("rd");
     assert_int_equal(loop_run_once(&other), 0);
-    assert_logged(&f->log, "r");
-    assert_int_equal(loop_run_once(&other), 0);
-    assert_logged(&f->log, "br");
+    assert_logged(&f->log, "rb");
     poller_stop(&other.poller, &same);
     assert_int_equal(loop_run_once(&other), 0);
     assert_logged(&f->log, "c");
@@ -144,10 +142,9 @@ LOOP_TEST(two_loops_live_in_one_process) {
     assert_turn("r");
 }
 
-LOOP_TEST(a_signal_runs_its_handle_within_two_turns) {
+LOOP_TEST(a_signal_runs_its_handle_in_the_turn_that_finds_it) {
     assert_int_equal(signals_start(&f->loop.signals, SIGUSR1, &f->a.timer.handle), 0);
     raise(SIGUSR1);
-    assert_turn("");
     assert_turn("a");
     signals_stop(&f->loop.signals, SIGUSR1);
     assert_int_equal(loop_run_once(&f->loop), -EDEADLK);
@@ -168,8 +165,7 @@ LOOP_TEST(a_forked_child_may_close_its_copy_and_the_parent_does_not_notice) {
     assert_int_equal(status, 0);
     raise(SIGUSR1);
     raise(SIGUSR2);
-    assert_turn("r");
-    assert_turn("abr");
+    assert_turn("rab");
     loop_call_soon_threadsafe(&f->loop, &f->c.timer.handle);
     assert_turn("cr");
 }
