@@ -171,10 +171,19 @@ static int64_t time_until(int64_t when_ns, int64_t now_ns) {
     return __builtin_sub_overflow(when_ns, now_ns, &left_ns) ? INT64_MAX : left_ns;
 }
 
+/* How long to wait for the next timer, or for the last of a crowd of them: each by itself they
+ * would keep the processor busy with falling asleep and waking up. */
+static int64_t until_timers(struct loop *loop, int64_t next_ns) {
+    int64_t now_ns = loop_now(loop), last_ns;
+    bool is_crowd = loop->clock.kind == CLOCK_KIND_MONOTONIC && next_ns > now_ns &&
+                    !__builtin_add_overflow(next_ns, LOOP_CROWD_NS, &last_ns);
+    return time_until(is_crowd ? pqueue_crowd(&loop->timers, last_ns) : next_ns, now_ns);
+}
+
 static int wait_real(struct loop *loop) {
     struct pqueue_node *next = pqueue_peek(&loop->timers);
     if (next == NULL && !could_wake(loop)) return -EDEADLK;
-    int64_t timeout_ns = next != NULL ? time_until(next->key, loop_now(loop)) : -1;
+    int64_t timeout_ns = next != NULL ? until_timers(loop, next->key) : -1;
     int result = poll_events(loop, timeout_ns);
     if (next != NULL) loop_now(loop);
     return result;

@@ -134,6 +134,7 @@ static inline bool loop_in_turn(const struct loop *loop) {
 }
 
 enum { LOOP_OWN_WATCHES = 1 };    /* the inbox */
+enum { LOOP_CROWD_NS = 250000 };  /* timers this close, five or more, are due in one turn */
 int loop_wait(struct loop *loop); /* steps 1 to 3 */
 static inline bool loop_only_callbacks(const struct loop *loop) {
     return !handle_queue_empty(&loop->ready) && pqueue_empty(&loop->timers) &&

@@ -97,6 +97,19 @@ void pqueue_remove(struct pqueue *queue, struct pqueue_node *node) {
     }
 }
 
+int64_t pqueue_crowd(const struct pqueue *queue, int64_t last) {
+    enum { UPPERMOST = 1 + CHILDREN + CHILDREN * CHILDREN };
+    int64_t smallest = queue->entries[0].key, largest = smallest;
+    int crowd = 0;
+    for (size_t i = 0; i < queue->count && i < UPPERMOST; i++) {
+        int64_t key = queue->entries[i].key;
+        if (key > last) continue;
+        if (key > largest) largest = key;
+        crowd++;
+    }
+    return crowd < PQUEUE_CROWD ? smallest : largest;
+}
+
 void pqueue_clear(struct pqueue *queue) {
     for (size_t i = 0; i < queue->count; i++) queue->entries[i].node->order = 0;
     free(queue->memory);

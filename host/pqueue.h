@@ -51,6 +51,11 @@ static inline struct pqueue_node *pqueue_peek(const struct pqueue *queue) {
     return queue->count == 0 ? NULL : queue->entries[0].node;
 }
 
+/* Of a queue that is not empty: the largest key up to `last`, if that many nodes have such; else
+ * the smallest.  Both as far as the uppermost nodes tell. */
+enum { PQUEUE_CROWD = 5 };
+int64_t pqueue_crowd(const struct pqueue *queue, int64_t last);
+
 /* Adds a node that is in no queue; false: no memory, and nothing has changed. */
 __attribute__((warn_unused_result)) bool pqueue_push(struct pqueue *queue, struct pqueue_node *node,
                                                      int64_t key);

@@ -282,6 +282,20 @@ REAL_TEST(a_nanosecond_decides_the_order_of_real_timers) {
     assert_logged(&f->log, "dbac");
 }
 
+REAL_TEST(a_crowd_of_timers_comes_in_one_turn) {
+    enum { COUNT = 5, BETWEEN_NS = LOOP_CROWD_NS / COUNT };
+    struct job crowd[COUNT];
+    int64_t when_ns = now() + 2 * MS;
+    for (int i = 0; i < COUNT; i++) {
+        job_init(&crowd[i], (char)('1' + i), &f->log);
+        at(&crowd[i], when_ns + i * BETWEEN_NS);
+    }
+    at(&f->a, when_ns + 2 * LOOP_CROWD_NS);
+    while (f->log.length == 0) assert_int_equal(loop_run_once(&f->loop), 0);
+    assert_true(clock_monotonic() >= timer_deadline_ns(&crowd[COUNT - 1].timer));
+    assert_int_equal(strncmp(f->log.text, "12345", COUNT), 0);
+}
+
 REAL_TEST(the_earliest_deadline_is_due_at_once_and_the_latest_never) {
     at(&f->a, INT64_MAX);
     at(&f->b, INT64_MIN);

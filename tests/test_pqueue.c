@@ -57,6 +57,23 @@ TEST(equal_keys_come_out_in_order_of_arrival) {
     assert_pops(&queue, (const int[]){1, 3, 5, 7, 0, 2, 4, 6}, 8);
 }
 
+TEST(a_crowd_is_five_keys_close_to_the_smallest) {
+    struct pqueue queue;
+    struct entry entries[7];
+    push_keys(&queue, entries, (const int64_t[]){500, 30, 20, 90, 10, 40, 50}, 7);
+    assert_int_equal(pqueue_crowd(&queue, 50), 50);
+    assert_int_equal(pqueue_crowd(&queue, 89), 50);
+    assert_int_equal(pqueue_crowd(&queue, 90), 90);
+    assert_int_equal(pqueue_crowd(&queue, INT64_MAX), 500);
+    assert_int_equal(pqueue_crowd(&queue, 49), 10); /* no more than four */
+    pqueue_remove(&queue, &entries[3].node);
+    pqueue_remove(&queue, &entries[0].node);
+    assert_int_equal(pqueue_crowd(&queue, 50), 50);
+    pqueue_remove(&queue, &entries[1].node);
+    assert_int_equal(pqueue_crowd(&queue, INT64_MAX), 10); /* but four in all */
+    pqueue_clear(&queue);
+}
+
 TEST(the_extreme_keys_are_keys_like_others) {
     struct pqueue queue;
     struct entry entries[5];
