@@ -46,6 +46,9 @@ static int class_call(lua_State *L) {
         const char *got = lua_isnil(L, 3) ? "no value" : luaL_typename(L, 3);
         return luaL_error(L, "bad argument #2 to '%s' (table expected, got %s)", name, got);
     }
+    if (is_group && lua_rawlen(L, 3) == 0) {
+        return luaL_error(L, "bad argument #2 to '%s' (at least one error expected)", name);
+    }
     lua_pushvalue(L, 2);
     l_error_new(L, l_runtime(L), name);
     if (is_group) {

@@ -192,6 +192,7 @@ int l_loop_run_once(lua_State *L) {
     leave_frame(L, loop, &frame);
     if (!inside) loop->loop.stopping = false;
     if (failed) return lua_error(L);
+    if (run.result == -EDEADLK && !inside) return 0; /* a turn of an idle loop: nothing happens */
     if (run.result < 0) raise_failure(L, loop, run.result);
     return 0;
 }

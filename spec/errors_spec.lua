@@ -92,6 +92,11 @@ describe("An error value", function()
     end
   end)
 
+  it("of a group is not made of no errors at all", function()
+    raises("bad argument #2 to 'ExceptionGroup' (at least one error expected)",
+      lh.ExceptionGroup, "several", {})
+  end)
+
   it("made twice is two values", function()
     assert.is_false(rawequal(lh.TimeoutError("a"), lh.TimeoutError("a")))
   end)

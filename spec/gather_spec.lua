@@ -231,6 +231,17 @@ describe("lh.gather", function()
     assert.is_true(ran <= 2)
   end))
 
+  it("refuses an option that there is not, before anything is started", expect.in_task(function()
+    local ran = 0
+    for _, list in ipairs { { function() ran = ran + 1 end }, {} } do
+      raises("bad argument #2 to 'gather' (no such option: return_errors)", lh.gather, list,
+        { return_errors = true })
+    end
+    raises("bad argument #2 to 'gather' (no such option: 1)", lh.gather, {}, { print })
+    lh.sleep(0)
+    assert.equal(0, ran)
+  end))
+
   it("refuses futures of another loop", on_loop(function(loop)
     support.with_loop(function(other)
       raises("different loop", loop.run_until_complete, loop, function()

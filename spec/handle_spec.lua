@@ -363,6 +363,30 @@ describe("call_later and call_at", function()
   end)
 end)
 
+describe("run_once of a loop on which nothing can happen", function()
+  it("returns, as after a callback that was called off", function()
+    for _, clock in ipairs { "virtual", "monotonic" } do
+      support.with_loop(function(loop)
+        loop:run_once()
+        loop:call_soon(error, "never"):cancel()
+        loop:call_soon_with_priority(1, error, "never"):cancel()
+        loop:call_later(0, error, "never"):cancel()
+        loop:create_task(lh.await, loop:create_future())
+        for _ = 1, 3 do loop:run_once() end
+      end, { clock = clock })
+    end
+  end)
+
+  it("tells run_until_complete of a deadlock though it is a method of the script's", function()
+    local Looking = lh.EventLoop:subclass {
+      run_once = function(self) lh.EventLoop.run_once(self) end,
+    }
+    local loop = Looking { clock = "virtual" }
+    raises(lh.DeadlockError, loop.run_until_complete, loop, loop:create_future())
+    loop:close()
+  end)
+end)
+
 describe("call_soon_with_priority", function()
   it("calls the smaller number sooner, and equals in the order of the calls", on_loop(function(loop)
     local log, say = recorder()

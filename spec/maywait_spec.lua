@@ -7,12 +7,12 @@ local coroutine = lh.coroutine
 
 -- What lh.sleep(0) says in the function that `call` is given, which calls it.
 local function complaint(call)
-  local complaint
+  local said
   lh.rawpcall(call, function()
     local _, err = lh.rawpcall(lh.sleep, 0)
-    complaint = complaint or err
+    said = said or err
   end)
-  return complaint
+  return said
 end
 
 local cases = {

@@ -188,6 +188,7 @@ describe("lh.wait", function()
     raises("bad argument", lh.wait)
     raises("return_when", lh.wait, { fut }, { return_when = -1 })
     raises("return_when", lh.wait, { fut }, { return_when = "SOMETIMES" })
+    raises("bad argument #2 to 'wait' (no such option: when)", lh.wait, { fut }, { when = 1 })
   end))
 
   it("takes two turns after the last end, and when all are done, too", function()

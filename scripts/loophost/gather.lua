@@ -4,12 +4,15 @@
 -- bindings/gather.c.
 
 local core = require "loophost.core"
+local argument = require "loophost.argument"
 local awaitable = require "loophost.awaitable"
 local tasks = require "loophost.tasks"
 
 local await = core.await
 
 local gather = {}
+
+local OPTIONS = { return_exceptions = "any" }
 
 -- Whether gather was called as gather(list[, options]).
 local function is_list(first, second, count)
@@ -38,7 +41,7 @@ function gather.gather(...)
   if is_list(first, second, n) then
     n = first.n or #first
     items, form = table.move(first, 1, n, 1, { n = n }), "1 (element %d)"
-    return_exceptions = second and second.return_exceptions
+    return_exceptions = argument.options(second, OPTIONS, 2, "gather", 2).return_exceptions
   else
     items, form = table.pack(...), "%d"
   end

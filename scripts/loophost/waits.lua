@@ -23,6 +23,7 @@ local function check_list(list, who)
   argument.mismatch(1, who, "list of tasks", list, 3)
 end
 
+local OPTIONS = { timeout = "any", return_when = "any" }
 local RETURN_WHEN = { ALL_COMPLETED = true, FIRST_COMPLETED = true, FIRST_EXCEPTION = true }
 
 -- The futures of the list, each once, in its order.
@@ -54,9 +55,8 @@ end
 ---@return loophost.Future[] pending
 function waits.wait(list, opts)
   check_list(list, "wait")
-  argument.optional(opts, "table", 2, "wait", 2)
-  local timeout = opts and opts.timeout
-  local return_when = opts and opts.return_when or "ALL_COMPLETED"
+  opts = argument.options(opts, OPTIONS, 2, "wait", 2)
+  local timeout, return_when = opts.timeout, opts.return_when or "ALL_COMPLETED"
   if not RETURN_WHEN[return_when] then
     argument.fail(2, "wait", ("invalid return_when: %s"):format(tostring(return_when)), 2)
   end
