@@ -78,4 +78,31 @@ static inline struct heap_node *heap_pop(struct heap *heap) {
     return node;
 }
 
+/* A timer as a library in C has it: allocated when it is created, as nobody knows how many there
+ * will be, and freed when it is cancelled. */
+struct heap_timer {
+    struct heap_node node;
+    void (*run)(void *argument);
+    void *argument;
+};
+
+static inline struct heap_timer *heap_call_at(struct heap *heap, int64_t when,
+                                              void (*run)(void *argument), void *argument) {
+    struct heap_timer *timer = malloc(sizeof *timer);
+    if (!timer) abort();
+    timer->run = run;
+    timer->argument = argument;
+    heap_push(heap, when, &timer->node);
+    return timer;
+}
+
+static inline void heap_cancel(struct heap *heap, struct heap_timer *timer) {
+    heap_remove(heap, &timer->node);
+    free(timer);
+}
+
+static inline void heap_nothing(void *argument) {
+    (void)argument;
+}
+
 #endif

@@ -1,6 +1,5 @@
-/* The limit of many sleepers over one second: a heap and epoll. Arguments: sleepers, ignored,
- * "ms" to wait in whole milliseconds (epoll_wait, the timeout rounded up) rather than in
- * nanoseconds (epoll_pwait2). */
+/* The limit of many sleepers over one second: a heap and epoll_wait, whose milliseconds are
+ * rounded up, so that it wakes a thousand times. Arguments: sleepers. */
 #include "tests/bench/heap.h"
 #include "tests/bench/limit.h"
 
@@ -11,18 +10,10 @@ struct sleeper {
     int64_t when_ns;
 };
 
-static void wait_ns(int epoll, int64_t delay_ns, int whole_ms) {
-    struct epoll_event event;
-    struct timespec delay = {delay_ns / 1000000000, delay_ns % 1000000000};
-    if (whole_ms)
-        epoll_wait(epoll, &event, 1, (int)((delay_ns + 999999) / 1000000));
-    else
-        epoll_pwait2(epoll, &event, 1, &delay, NULL);
-}
-
 int main(int argc, char **argv) {
     int64_t ops = limit_argument(argc, argv, 1), late_ns = 0, early = 0;
-    int whole_ms = argc > 3, epoll = epoll_create1(0);
+    int epoll = epoll_create1(0);
+    struct epoll_event event;
     struct heap heap;
     heap_init(&heap, (size_t)ops);
     struct sleeper *sleepers = malloc((size_t)ops * sizeof(*sleepers));
@@ -34,7 +25,7 @@ int main(int argc, char **argv) {
     while (heap.count > 0) {
         int64_t now_ns = limit_wall_ns(), delay_ns = heap.entries[0].when - now_ns;
         if (delay_ns > 0) {
-            wait_ns(epoll, delay_ns, whole_ms);
+            epoll_wait(epoll, &event, 1, (int)((delay_ns + 999999) / 1000000));
             continue;
         }
         while (heap.count > 0 && heap.entries[0].when <= now_ns) {

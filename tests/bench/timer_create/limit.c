@@ -7,12 +7,12 @@ int main(int argc, char **argv) {
     int64_t ops = limit_argument(argc, argv, 1), size = limit_argument(argc, argv, 2);
     struct heap heap;
     heap_init(&heap, (size_t)size);
-    struct heap_node *nodes = malloc((size_t)size * sizeof(*nodes));
+    struct heap_timer **timers = malloc((size_t)size * sizeof(struct heap_timer *));
     int64_t rounds = ops / size, began = limit_cpu_ns();
     for (int64_t round = 0; round < rounds; round++) {
         for (int64_t i = 0; i < size; i++)
-            heap_push(&heap, 3600000 + i * 7919 % 1000003, &nodes[i]);
-        for (int64_t i = 0; i < size; i++) heap_remove(&heap, &nodes[i]);
+            timers[i] = heap_call_at(&heap, 3600000 + i * 7919 % 1000003, heap_nothing, NULL);
+        for (int64_t i = 0; i < size; i++) heap_cancel(&heap, timers[i]);
     }
     limit_report(rounds * size, limit_cpu_ns() - began);
     return 0;
