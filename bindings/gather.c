@@ -261,7 +261,7 @@ static int l_gather(lua_State *L) {
     gather->count = (int)count;
     lua_pushvalue(L, ITEMS);
     lua_setiuservalue(L, GATHER, GATHER_ITEMS);
-    l_loop_push_future(L, LOOP, loop);
+    l_future_new(L, rt, LOOP, loop); /* as asyncio's, it is none of create_future's */
     gather->outer = l_future_check(L, OUTER);
     lua_pushvalue(L, OUTER);
     lua_setiuservalue(L, GATHER, GATHER_OUTER);

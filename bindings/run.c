@@ -212,6 +212,20 @@ static struct handle *free_until(struct l_loop *loop) {
     return &loop->until[handle_queued(&loop->until[0].handle)].handle;
 }
 
+/* A done callback of the future: its loop stops. */
+static int stop_when_done(lua_State *L) {
+    loop_stop(&l_future_check(L, 1)->loop->loop);
+    return 0;
+}
+
+/* loop, future, callback: calls the future's method with the callback */
+static void call_with_callback(lua_State *L, const char *method) {
+    lua_getfield(L, 2, method);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, 3);
+    lua_call(L, 2, 0);
+}
+
 /* loop, function or future, arguments -> the results */
 int l_loop_run_until_complete(lua_State *L) {
     struct l_runtime *rt = l_runtime(L);
@@ -229,8 +243,13 @@ int l_loop_run_until_complete(lua_State *L) {
     if (future->loop != loop) {
         return luaL_argerror(L, 2, "the future belongs to a different loop");
     }
+    /* a call_soon of the loop's own is to see the callback that stops it */
+    bool by_method = loop->overrides & L_OVERRIDE_CALL_SOON;
     struct handle *until = free_until(loop);
-    if (future->state == L_PENDING) {
+    if (by_method) {
+        l_pushfunction(L, rt, stop_when_done);
+        call_with_callback(L, "add_done_callback");
+    } else if (future->state == L_PENDING) {
         handle_push(&future->callbacks, until);
     } else {
         loop_call_soon(&loop->loop, until);
@@ -238,7 +257,11 @@ int l_loop_run_until_complete(lua_State *L) {
     l_pushfunction(L, rt, l_loop_run_forever);
     lua_pushvalue(L, 1);
     bool failed = lua_pcall(L, 1, 0, 0) != LUA_OK;
-    if (future->state == L_PENDING && handle_queued(until)) handle_unlink(until);
+    if (by_method) {
+        call_with_callback(L, "remove_done_callback");
+    } else if (future->state == L_PENDING && handle_queued(until)) {
+        handle_unlink(until);
+    }
     if (failed) {
         if (is_new && future->state == L_FAILED) future->unretrieved = false;
         return lua_error(L);

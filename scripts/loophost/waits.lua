@@ -147,12 +147,6 @@ function waits.as_completed(list, timeout)
   end
 end
 
-local function unshield(inner, on_done, ok, ...)
-  if ok then return ... end
-  inner:remove_done_callback(on_done)
-  error(..., 0)
-end
-
 -- Waits for the value so that a cancellation of the one who waits does not reach it.
 -- A function becomes a task.
 ---@param value loophost.Future|function
@@ -175,7 +169,10 @@ function waits.shield(value)
     end
   end
   inner:add_done_callback(on_done)
-  return unshield(inner, on_done, rawpcall(await, outer))
+  outer:add_done_callback(function()
+    if not inner:done() then inner:remove_done_callback(on_done) end
+  end)
+  return await(outer)
 end
 
 return waits
