@@ -40,7 +40,8 @@ local CASES = {
   end },
   { "wait", { call_soon = 9, create_future = 1, create_task = 3 },
     function() lh.wait { lh.create_task(pause), lh.create_task(pause) } end },
-  { "wait with a timeout", { call_soon = 10, call_at = 4, call_later = 4, create_future = 4, create_task = 3 },
+  { "wait with a timeout", { call_soon = 10, call_at = 4, call_later = 4, create_future = 4,
+      create_task = 3 },
     function()
       local tasks = { lh.create_task(lh.sleep, 0.005), lh.create_task(lh.sleep, 0.005) }
       lh.wait(tasks, { timeout = 0.001 })
@@ -50,14 +51,16 @@ local CASES = {
     local _ <close> = lh.timeout(5)
     lh.sleep(0)
   end },
-  { "a timeout that is over", { call_soon = 3, call_at = 2, call_later = 1, create_future = 1, create_task = 1 },
+  { "a timeout that is over", { call_soon = 3, call_at = 2, call_later = 1, create_future = 1,
+      create_task = 1 },
     function()
       lh.pcall(function()
         local _ <close> = lh.timeout(0.001)
         lh.sleep(1)
       end)
     end },
-  { "a timeout of no time", { call_soon = 4, call_at = 1, call_later = 1, create_future = 1, create_task = 1 },
+  { "a timeout of no time", { call_soon = 4, call_at = 1, call_later = 1, create_future = 1,
+      create_task = 1 },
     function()
       lh.pcall(function()
         local _ <close> = lh.timeout(0)
@@ -66,7 +69,8 @@ local CASES = {
     end },
   { "shield", { call_soon = 7, create_future = 1, create_task = 2 },
     function() lh.shield(pause) end },
-  { "as_completed", { call_soon = 9, call_at = 1, call_later = 1, create_future = 1, create_task = 3 },
+  { "as_completed", { call_soon = 9, call_at = 1, call_later = 1, create_future = 1,
+      create_task = 3 },
     function()
       for task in lh.as_completed({ pause, pause }, 5) do lh.await(task) end
     end },
@@ -120,7 +124,8 @@ local CASES = {
     loop:create_task(barrier.wait, barrier)
     barrier:wait()
   end },
-  { "a task that is cancelled", { call_soon = 6, call_at = 1, call_later = 1, create_future = 1, create_task = 2 },
+  { "a task that is cancelled", { call_soon = 6, call_at = 1, call_later = 1, create_future = 1,
+      create_task = 2 },
     function(loop)
       local task = loop:create_task(lh.sleep, 10)
       lh.sleep(0)
