@@ -128,6 +128,26 @@ describe("The runtime raises", function()
     assert.is_truthy(err.message:find("errors_spec.lua", 1, true))
   end)
 
+  it("DeadlockError that lists every waiting task, and what it waits for", function()
+    local made = support.here(6):match "%d+$"
+    local err = raises(lh.DeadlockError, support.run, function()
+      local event, future = lh.Event(), lh.get_running_loop():create_future()
+      local waits = { gather = { lh.gather, future }, wait = { lh.wait, { future } },
+        shield = { lh.shield, future }, ["Event.wait"] = { event.wait, event } }
+      for i = 1, 100 do
+        for what, wait in pairs(waits) do lh.create_task(table.unpack(wait)):set_name(what .. i) end
+      end
+      event:wait()
+    end)
+    expect.contains(err.message, "nothing can ever happen again, and 401 tasks wait")
+    for i = 1, 100 do
+      for _, what in ipairs { "gather", "wait", "shield", "Event.wait" } do
+        local text = "  task '%s%d' waits for %s, created at %%S*errors_spec.lua:%s\n"
+        assert.matches(text:format(what, i, what, made), err.message)
+      end
+    end
+  end)
+
   it("ExceptionGroup with the errors of a group in a list", in_task(function()
     local mine = {}
     local group = raises(lh.ExceptionGroup, function()

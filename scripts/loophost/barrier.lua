@@ -41,13 +41,13 @@ function barrier.Barrier(parties)
   self.leaving = setmetatable({}, { __close = function() leave(self) end })
   self.may_enter = function() return self.state ~= "draining" and self.state ~= "resetting" end
   self.may_leave = function() return self.state ~= "filling" end
-  if core.note_wait then core.note_wait(self.condition, "Barrier.wait", nil, self) end
   return setmetatable(self, Barrier)
 end
 
 -- Waits until all parties are there.
 ---@return integer index 0 for the first who came, parties - 1 for the last
 function Barrier:wait()
+  if core.note_wait then core.note_wait(self.condition, "Barrier.wait", nil, self) end
   local condition <close> = self.condition:acquire()
   condition:wait_for(self.may_enter)
   if self.state == "broken" then error(BrokenBarrierError("Barrier aborted"), 0) end

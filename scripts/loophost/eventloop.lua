@@ -45,6 +45,7 @@ local function construct(loop_class, ...)
   if not CLOCKS[clock] then
     argument.fail(1, "EventLoop", ("no such clock: %s"):format(clock), 2)
   end
+  if clock == "virtual" then core.note_wait = require("loophost.waitgraph").note_wait end
   local loop = core.new_loop(loop_class, clock)
   local ok, err = core.rawpcall(prepare, loop, opts, ...)
   if not ok then

@@ -6,7 +6,7 @@ local tasks = require "loophost.tasks"
 
 local waitgraph = {}
 
-local MAX_TASKS, MAX_NAMES = 50, 20 -- that are told of; in a circle
+local MAX_NAMES = 20 -- that are told of in a circle
 
 local function kind_of(object)
   local meta = debug.getmetatable(object)
@@ -58,9 +58,9 @@ end
 -- What a wait of several parts is made of: by the future or queue that it comes down to.
 local parts = setmetatable({}, { __mode = "k" })
 
--- While somebody looks for what tests leave behind, core.note_wait is this function: a wait for
--- the object is a wait for the futures of the list (or of the keys of a set), or for an object
--- of another kind.
+-- Once there was a loop in virtual time, or a test, core.note_wait is this function: a wait for the
+-- object is a wait for the futures of the list (or of the keys of a set), or for an object of
+-- another kind.
 ---@param object any what a task will be found waiting for
 ---@param what string how the script calls the wait
 ---@param list? table
@@ -93,7 +93,8 @@ local function blockers_of(list, by_task)
     words[#words + 1] = ("task '%s'"):format(task:get_name())
   end
   for _, future in ipairs(others) do
-    words[#words + 1] = "a future made at " .. (core.place_of(future) or "?")
+    local place = core.place_of(future)
+    words[#words + 1] = place and "a future made at " .. place or "a future"
   end
   local more = #words - MAX_NAMES
   if more > 0 then words[MAX_NAMES + 1] = ("%d more"):format(more) end
@@ -172,21 +173,22 @@ local function add_node(lines, node, whom)
   end
 end
 
--- Adds a line, or more, about each of the first tasks of the loop that are not done, oldest
--- first; then the circles in which tasks wait for each other.
+-- Adds a line, or more, about each task of the loop that is not done, oldest first, or only about
+-- so many; then the circles in which tasks wait for each other.
 ---@param loop loophost.EventLoop
 ---@param lines string[]
+---@param most? integer
 ---@return string[] lines
-function waitgraph.describe(loop, lines)
+function waitgraph.describe(loop, lines, most)
   local nodes, by_number, by_task = collect(loop)
   local name_of = new_namer()
   for i, node in ipairs(nodes) do
     local whom
     node.waits_for, whom = blockers(node, by_number, by_task, name_of)
-    if i <= MAX_TASKS then add_node(lines, node, whom) end
+    if i <= (most or i) then add_node(lines, node, whom) end
   end
-  if #nodes > MAX_TASKS then
-    lines[#lines + 1] = ("  and %d more tasks"):format(#nodes - MAX_TASKS)
+  if most and #nodes > most then
+    lines[#lines + 1] = ("  and %d more tasks"):format(#nodes - most)
   end
   for _, node in ipairs(nodes) do
     if not node.at then add_circles(lines, node, {}) end

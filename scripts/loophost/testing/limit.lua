@@ -13,6 +13,7 @@ local limit = { verdicts = 0 } -- so far
 local DEFAULT_SECONDS = 10
 
 local active -- the innermost Limit under way
+local MOST_TASKS = 50 -- that are told of
 local MAX_FAILURES = 3 -- of the loop, in one function: whose cleanup waits in vain, too
 
 ---@class loophost.testing.Limit
@@ -77,7 +78,7 @@ function core.limit_reached(in_code)
   local where = in_code and waitgraph.here() or asked and waitgraph.place_of(asked)
     or core.main_place()
   local lines = { where and where .. ": " .. text or text }
-  if loop then waitgraph.describe(loop, lines) end
+  if loop then waitgraph.describe(loop, lines, MOST_TASKS) end
   if in_code and not task then
     lines[#lines + 1] = "it runs:" .. debug.traceback("", 2):gsub("\nstack traceback:", "", 1)
   end

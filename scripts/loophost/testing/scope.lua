@@ -278,10 +278,7 @@ function Scope:leave(opts)
   self:within_limit(function()
     for _, loop in ipairs(loops_of(entries)) do turn(loop) end
   end)
-  if not self.was_tracking then
-    core.track(false)
-    core.note_wait = false
-  end
+  if not self.was_tracking then core.track(false) end
   if lines[1] then
     local text = table.concat(lines, "\n", 1, math.min(#lines, MAX_LINES + 1))
     table.insert(notes, 1, "something was left behind:\n" .. text)
