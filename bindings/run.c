@@ -86,19 +86,35 @@ struct run {
     int result;
 };
 
+static inline __attribute__((always_inline)) void run_callback(struct handle *handle) {
+    if (handle->run == l_task_step) {
+        l_step(handle);
+    } else {
+        handle->run(handle);
+    }
+}
+
 /* As loop_run_once, with the steps of tasks inside. */
 static inline __attribute__((always_inline)) int turn(struct loop *loop) {
-    int result = loop_in_turn(loop) ? 0 : loop_begin_turn(loop);
-    struct handle *handle;
-    if (result < 0) return result;
-    while ((handle = loop_next(loop)) != NULL) {
-        if (handle->run == l_task_step) {
-            l_step(handle);
-        } else {
-            handle->run(handle);
-        }
+    struct handle *handle = loop_only_one(loop);
+    bool is_alone = handle != NULL;
+    if (!is_alone) {
+        int result = loop_in_turn(loop) ? 0 : loop_begin_turn(loop);
+        if (result < 0) return result;
+        handle = loop_next(loop);
+    }
+    while (handle != NULL) {
+        run_callback(handle);
+        handle = is_alone ? NULL : loop_next(loop);
     }
     return 0;
+}
+
+/* To be asked between turns. */
+static inline bool is_over(const struct run *run) {
+    struct l_loop *loop = run->loop;
+    return run->once || run->result < 0 || loop->loop.stopping ||
+           (run->done != NULL && run->done(loop));
 }
 
 /* loop, anchors, message handler, run: the frame in which callbacks run */
@@ -111,8 +127,7 @@ static int run_turns(lua_State *L) {
     do {
         run->result = turn(&loop->loop);
         l_collector_adapt(L, loop->rt);
-    } while (!run->once && run->result >= 0 && !loop->loop.stopping &&
-             (run->done == NULL || !run->done(loop)));
+    } while (!is_over(run));
     return 0;
 }
 
@@ -141,6 +156,7 @@ static bool run_protected(lua_State *L, struct run *run) {
         if (lua_pcall(L, 4, 0, L_FRAME_HANDLER) == LUA_OK) return true;
         if (!run->began) return false;
         callback_failed(L, run->loop);
+        if (!loop_in_turn(&run->loop->loop) && is_over(run)) return true; /* it was the only one */
     }
 }
 

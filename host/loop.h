@@ -150,6 +150,20 @@ static inline int loop_begin_turn(struct loop *loop) {
     return 0;
 }
 
+/* A whole turn, if it consists of but one callback, which is taken out; else NULL.  Such a turn is
+ * over, as loop_in_turn sees it, when its callback begins. */
+static inline struct handle *loop_only_one(struct loop *loop) {
+    struct handle *handle = loop->ready.head.next;
+    if (handle->next != &loop->ready.head || handle == &loop->turn_end || !loop->plain ||
+        !loop_only_callbacks(loop) || !pqueue_empty(&loop->priority)) {
+        return NULL;
+    }
+    handle_unlink(handle);
+    loop->metrics.turns++;
+    loop->metrics.callbacks_executed++;
+    return handle;
+}
+
 struct handle *loop_next_counted(struct loop *loop);
 static inline struct handle *loop_next(struct loop *loop) {
     struct handle *handle = loop->ready.head.next;

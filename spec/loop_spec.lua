@@ -337,6 +337,26 @@ describe("the exception handler", function()
     assert.same({ "after" }, log)
   end))
 
+  it("ends the turn of a callback that was alone and failed", on_loop(function(loop)
+    local log = {}
+    loop:set_exception_handler(function(_, ctx) log[#log + 1] = ctx.exception end)
+    local function fail()
+      loop:call_soon(function() log[#log + 1] = "later" end)
+      error("one", 0)
+    end
+    loop:call_soon(fail)
+    loop:run_once()
+    assert.same({ "one" }, log)
+    loop:run_once()
+    assert.same({ "one", "later" }, log)
+    loop:call_soon(function()
+      loop:stop()
+      fail()
+    end)
+    loop:run_forever()
+    assert.same({ "one", "later", "one" }, log)
+  end))
+
   it("is not asked for the error that a task's waiter gets", on_loop(function(loop)
     local reports = support.reports(loop)
     loop:run_until_complete(function()
@@ -531,8 +551,8 @@ describe("a subclass of EventLoop", function()
 
   it("is not needed to give a loop fields: they go before the class's", function()
     local loop, other = lh.new_event_loop(), lh.new_event_loop()
-    raises("loop_spec.lua:534: table index is nil", function() loop[nil] = 1 end)
-    raises("loop_spec.lua:535: table index is NaN", function() loop[0 / 0] = 1 end)
+    raises("loop_spec.lua:554: table index is nil", function() loop[nil] = 1 end)
+    raises("loop_spec.lua:555: table index is NaN", function() loop[0 / 0] = 1 end)
     loop.absent = nil
     loop.name, loop.slow_callback_duration = "mine", 2
     assert.equal("mine", loop.name)
