@@ -35,7 +35,7 @@ struct loop {
     int64_t now_ns;         /* the last time that was read; never ahead of the clock */
     uint64_t looked_ticks;  /* when the kernel and the clock were last asked */
     int64_t held_ns;        /* real time that the next timer of a virtual clock was held back */
-    uint64_t held_timer;    /* which timer that was, by order of arrival */
+    uint32_t held_timer;    /* which timer that was, by order of arrival */
     struct handle turn_end; /* stands behind the last callback of the turn */
     bool plain;             /* the ready queue alone says what runs next: see loop_next_counted */
     size_t budget, reserved, urgent; /* what else counts there */

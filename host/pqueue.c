@@ -16,7 +16,7 @@ static bool before(struct pqueue_entry a, struct pqueue_entry b) {
 
 static void put(struct pqueue *queue, size_t place, struct pqueue_entry entry) {
     queue->entries[place] = entry;
-    entry.node->place = place;
+    entry.node->place = (uint32_t)place;
 }
 
 /* Puts the entry at the place, or above it. */
@@ -52,7 +52,7 @@ static void sink(struct pqueue *queue, size_t place, struct pqueue_entry entry) 
 static bool resize(struct pqueue *queue, size_t room) {
     const size_t size = sizeof(struct pqueue_entry);
     size_t skipped = queue->memory == NULL ? 0 : (size_t)((char *)queue->entries - queue->memory);
-    if (room > SIZE_MAX / size / 2) return false;
+    if (room > UINT32_MAX / 2) return false;
     char *memory = realloc(queue->memory, room * size + CACHE_LINE + size);
     if (memory == NULL) return false;
     /* the first child at the beginning of a line */
@@ -64,11 +64,27 @@ static bool resize(struct pqueue *queue, size_t room) {
     return true;
 }
 
+static int compare(const void *a, const void *b) {
+    const struct pqueue_entry *first = a, *second = b;
+    return before(*first, *second) ? -1 : 1;
+}
+
+/* There are no more orders to give: gives those that are in use anew.  What is sorted is a heap. */
+static void renumber(struct pqueue *queue) {
+    qsort(queue->entries, queue->count, sizeof queue->entries[0], compare);
+    for (size_t i = 0; i < queue->count; i++) {
+        put(queue, i, queue->entries[i]);
+        queue->entries[i].node->order = (uint32_t)i + 1;
+    }
+    queue->arrivals = (uint32_t)queue->count;
+}
+
 bool pqueue_push(struct pqueue *queue, struct pqueue_node *node, int64_t key) {
     if (queue->count == queue->room &&
         !resize(queue, queue->room == 0 ? FIRST_ROOM : 2 * queue->room)) {
         return false;
     }
+    if (queue->arrivals == UINT32_MAX) renumber(queue);
     node->key = key;
     node->order = ++queue->arrivals;
     rise(queue, queue->count++, (struct pqueue_entry){key, node});

@@ -3,8 +3,9 @@
  * Nodes come out by key, and those with equal keys in the order they went in.  The heap is an
  * array of keys and nodes, 16 bytes for each node that is in it: to find the next one it
  * need not look at the nodes themselves, which may be far apart.  push, pop and remove are
- * O(log n), a push at the end of time and a remove near it O(1).  Only push may allocate;
- * the queue owns the array, which shrinks with it. */
+ * O(log n), a push at the end of time and a remove near it O(1); one push in four thousand
+ * millions numbers all nodes anew and sorts them.  Only push may allocate; the queue owns the
+ * array, which shrinks with it. */
 #ifndef LOOPHOST_PQUEUE_H
 #define LOOPHOST_PQUEUE_H
 
@@ -14,8 +15,8 @@
 
 struct pqueue_node {
     int64_t key;
-    uint64_t order; /* of arrival; 0 while in no queue */
-    size_t place;   /* in the array */
+    uint32_t order; /* of arrival; 0 while in no queue */
+    uint32_t place; /* in the array */
 };
 
 struct pqueue_entry {
@@ -26,8 +27,8 @@ struct pqueue_entry {
 struct pqueue {
     struct pqueue_entry *entries;
     size_t count, room;
-    uint64_t arrivals;
-    char *memory; /* in which the entries are */
+    uint32_t arrivals; /* the last order given */
+    char *memory;      /* in which the entries are */
 };
 
 static inline void pqueue_init(struct pqueue *queue) {

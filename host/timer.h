@@ -1,8 +1,8 @@
 /* timer.h -- callbacks with a deadline.
  *
- * A timer lives inside the caller's struct.  Starting and stopping allocate nothing
- * and cannot fail; a stopped timer leaves no trace.  Deadlines are nanoseconds of
- * the loop's clock; equal deadlines expire in the order in which they were started. */
+ * A timer lives inside the caller's struct; only its place in the queue may need memory when
+ * it is started.  Stopping cannot fail and leaves no trace.  Deadlines are nanoseconds of the
+ * loop's clock; equal deadlines expire in the order in which they were started. */
 #ifndef LOOPHOST_TIMER_H
 #define LOOPHOST_TIMER_H
 

@@ -57,6 +57,20 @@ TEST(equal_keys_come_out_in_order_of_arrival) {
     assert_pops(&queue, (const int[]){1, 3, 5, 7, 0, 2, 4, 6}, 8);
 }
 
+TEST(equal_keys_keep_their_order_when_numbers_begin_anew) {
+    struct pqueue queue;
+    struct entry entries[8];
+    push_keys(&queue, entries, (const int64_t[]){2, 1, 2, 1}, 4);
+    for (int i = 4; i < 8; i++) {
+        entries[i].number = i;
+        pqueue_node_init(&entries[i].node);
+        if (i == 5) queue.arrivals = UINT32_MAX;
+        assert_true(pqueue_push(&queue, &entries[i].node, i % 2 == 0 ? 2 : 1));
+    }
+    assert_int_equal(queue.arrivals, 8);
+    assert_pops(&queue, (const int[]){1, 3, 5, 7, 0, 2, 4, 6}, 8);
+}
+
 TEST(a_crowd_is_five_keys_close_to_the_smallest) {
     struct pqueue queue;
     struct entry entries[7];
