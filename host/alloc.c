@@ -244,6 +244,7 @@ void *alloc_resize(void *arg, void *block, size_t old_size, size_t new_size) {
 /* ---- drafts ---- */
 
 void *alloc_draft(struct alloc *alloc, size_t size) {
+    alloc_withdraw(alloc); /* what an error has kept from being withdrawn */
     if (alloc->draft == NULL) alloc->draft = malloc(size);
     return alloc->draft;
 }

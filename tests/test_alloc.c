@@ -2,6 +2,7 @@
 #include "host/alloc.h"
 #include "tests/suite.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -69,9 +70,11 @@ TEST(a_draft_becomes_the_next_block_of_the_size_offered) {
     unsigned char *block = alloc_resize(&alloc, NULL, 0, 5000);
     assert_ptr_equal(block, draft);
     for (int i = 0; i < 5000; i++) assert_int_equal(block[i], 7);
-    alloc_withdraw(&alloc);
-    void *next = alloc_resize(&alloc, NULL, 0, 5000);
+    void *next = alloc_resize(&alloc, NULL, 0, 5000); /* of that size, too, but not offered */
+    assert_non_null(next);
     assert_ptr_not_equal(next, block);
+    alloc_withdraw(&alloc);
+    assert_ptr_not_equal(alloc_draft(&alloc, 70000), block);
     assert_null(alloc_resize(&alloc, small, 100, 0));
     assert_null(alloc_resize(&alloc, other, 5001, 0));
     assert_null(alloc_resize(&alloc, block, 5000, 0));
@@ -83,10 +86,24 @@ TEST(a_draft_that_nobody_takes_is_given_back) {
     struct alloc alloc;
     alloc_init(&alloc);
     alloc_withdraw(&alloc);
-    memset(alloc_draft(&alloc, 70000), 7, 70000);
+    assert_true(malloc_usable_size(alloc_draft(&alloc, 70000)) >= 70000);
     alloc_offer(&alloc, 5000);
     alloc_withdraw(&alloc);
-    memset(alloc_draft(&alloc, 70000), 7, 70000); /* of the full size again */
+    assert_true(malloc_usable_size(alloc_draft(&alloc, 70000)) >= 70000);
+    alloc_close(&alloc);
+}
+
+/* An error came between: whoever made the block had no memory for something else. */
+TEST(a_draft_that_was_offered_and_not_withdrawn_is_none_any_more) {
+    struct alloc alloc;
+    alloc_init(&alloc);
+    alloc_draft(&alloc, 70000);
+    alloc_offer(&alloc, 5000);
+    char *draft = alloc_draft(&alloc, 70000);
+    assert_true(malloc_usable_size(draft) >= 70000);
+    void *block = alloc_resize(&alloc, NULL, 0, 5000);
+    assert_ptr_not_equal(block, draft);
+    assert_null(alloc_resize(&alloc, block, 5000, 0));
     alloc_close(&alloc);
 }
 
