@@ -171,7 +171,7 @@ void l_stream_check_more(lua_State *L, int index, struct l_stream *stream) {
     if (stream->fd < 0) luaL_argerror(L, index, "the stream is closed");
     if (stream->follows && stream->loop->closed) { /* it has forgotten its tasks */
         stream->reading = stream->writing = stream->turn = NULL;
-        stream->busy_reading = false;
+        stream->busy_reading = stream->torn;
     }
 }
 

@@ -73,10 +73,11 @@ struct l_stream {
     enum l_descriptor_kind kind : 8;
     bool readable, writable; /* the descriptor, as far as we know: not drained, not full */
     bool end_seen;           /* an edge told of an end: a short read drains no more */
-    bool busy_reading;       /* a task is in the middle of a read */
+    bool busy_reading;       /* a task is in the middle of a read, or there can be no more */
     bool reads_little;       /* the last read got few bytes: see stream_read.c */
     bool ahead;              /* the buffer's bytes are in the runtime's memory */
     bool eof;
+    bool torn : 1;        /* bytes were lost for which a read had no memory */
     bool write_begun : 1; /* a task waits to try a write again that gave -EAGAIN */
     bool sent_eof : 1;
     bool pollable : 1;

@@ -213,6 +213,25 @@ static size_t chunk_size(size_t have, struct request request) {
     return request.mode == READ_ALL || have >= L_STREAM_CHUNK ? L_STREAM_CHUNK : L_STREAM_CHUNK / 8;
 }
 
+/* Satisfies the read from the bytes that have just come, for which memory may run out: they are
+ * lost then, and no later read is to go on behind them as if nothing were missing. */
+static int satisfy_directly(lua_State *L, struct l_stream *stream, struct request request,
+                            struct view view, bool is_draft) {
+    int results = 1;
+    stream->busy_reading = stream->torn = true;
+    if (is_draft) {
+        push_draft(L, stream->rt, view.length);
+    } else if (request.mode == READ_SOME) {
+        lua_pushlstring(L, view.data, view.length);
+    } else {
+        results = satisfy(L, stream, &view, request);
+        size_t left = view.length - view.consumed;
+        if (left > 0) keep(L, stream, view.data + view.consumed, left);
+    }
+    stream->busy_reading = stream->torn = false;
+    return results;
+}
+
 /* Gets bytes when the buffer is empty; satisfies the read from them.  The number of results, 0 to
  * go on, or -errno. */
 static int read_directly(lua_State *L, struct l_stream *stream, struct request request) {
@@ -225,20 +244,9 @@ static int read_directly(lua_State *L, struct l_stream *stream, struct request r
     if (got < 0) return (int)got;
     if (got == 0) stream->eof = true;
     stream->reads_little = got <= LITTLE;
-    if (some && got > 0) {
-        if (draft != NULL && got >= LARGE) {
-            push_draft(L, stream->rt, (size_t)got);
-        } else {
-            lua_pushlstring(L, target, (size_t)got);
-        }
-        return 1;
-    }
     struct view view = {target, (size_t)got, 0};
-    int results = satisfy(L, stream, &view, request);
-    if (view.consumed < view.length) {
-        keep(L, stream, target + view.consumed, view.length - view.consumed);
-    }
-    return results;
+    if (got == 0) return satisfy(L, stream, &view, request);
+    return satisfy_directly(L, stream, request, view, draft != NULL && got >= LARGE);
 }
 
 /* Adds bytes to those that the buffer has.  0 to go on, or -errno. */
@@ -326,11 +334,14 @@ static int read_step(lua_State *L, struct l_stream *stream, struct request reque
     }
 }
 
+static int cannot_read(lua_State *L, const struct l_stream *stream) {
+    if (stream->torn) return l_push_failure(L, "ENOMEM", "bytes were lost when memory ran out");
+    return luaL_error(L, "another task is already reading from this stream");
+}
+
 static int begin(lua_State *L, struct l_stream *stream, enum read_mode mode, lua_Integer wanted) {
     struct request request = {mode, (size_t)wanted};
-    if (stream->busy_reading) {
-        return luaL_error(L, "another task is already reading from this stream");
-    }
+    if (stream->busy_reading) return cannot_read(L, stream);
     if (l_stream_out_of_budget(L, stream->rt)) return read_next_turn(L, stream, request);
     return read_step(L, stream, request);
 }
