@@ -18,7 +18,7 @@ local function is_blocking(stream)
   return tonumber(flags, 8) & tonumber("4000", 8) == 0 -- O_NONBLOCK
 end
 
-describe("a child that cannot be started", function()
+describe("a child that cannot be started #child", function()
   it("leaves no descriptor, at once", in_task(function()
     local before = support.descriptors()
     fails { stdin = "pipe", stdout = "pipe", stderr = "pipe" }
