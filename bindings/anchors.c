@@ -1,5 +1,11 @@
-/* anchors.c -- slot -> object.  A free slot holds false and is listed in C, but for a single stale
- * one, which holds what it held. */
+/* anchors.c -- slot -> object.
+ *
+ * Slots from 1 on are those of a table.  A free one holds false and is listed in C, but for a
+ * single stale one, which holds what it held.
+ *
+ * Slots below 0 are on the stack of a coroutine that never runs, for what is anchored briefly: to
+ * push there, and to push from there, is quicker than to set and get what a table has.  They are
+ * used from the bottom up, and again from the bottom once nothing in them is live. */
 #include "bindings/loop.h"
 
 #include <stdlib.h>
@@ -49,8 +55,100 @@ int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop) {
     return slot;
 }
 
+/* ---- brief ones ---- */
+
+enum {
+    NOTHING = 1, /* the lowest index, which is nil: what freed slots get a copy of */
+    FIRST_ROOM = 16,
+    MOST_ROOM = 1 << 17,
+    KEPT_ROOM = 1 << 10,
+};
+
+static void begin_anew(struct l_loop *loop) {
+    if (loop->brief.room > KEPT_ROOM) {
+        lua_resetthread(loop->brief.stack); /* gives back what it has grown */
+        lua_pushnil(loop->brief.stack);
+        loop->brief.room = FIRST_ROOM;
+    }
+    lua_settop(loop->brief.stack, NOTHING);
+    loop->brief.top = NOTHING;
+    loop->brief.live = 0;
+}
+
+static bool grow_brief(lua_State *L, int loop_index, struct l_loop *loop) {
+    int room = loop->brief.room;
+    if (loop->brief.stack == NULL) {
+        lua_pushvalue(L, loop_index);
+        loop->brief.stack = lua_newthread(L);
+        lua_setiuservalue(L, -2, L_LOOP_BRIEF);
+        lua_pop(L, 1);
+        lua_pushnil(loop->brief.stack);
+        loop->brief.top = NOTHING;
+        loop->brief.room = FIRST_ROOM;
+        return true;
+    }
+    /* where little is live, the rest will soon be, too */
+    if (room == MOST_ROOM || loop->brief.live < room / 2) return false;
+    if (!lua_checkstack(loop->brief.stack, room + LUA_MINSTACK)) return false;
+    loop->brief.room = 2 * room;
+    return true;
+}
+
+int l_anchor_briefly(lua_State *L, int index, int loop_index, struct l_loop *loop) {
+    if (loop->brief.top >= loop->brief.room && !grow_brief(L, loop_index, loop)) {
+        return l_anchor(L, index, loop_index, loop);
+    }
+    lua_pushvalue(L, index);
+    lua_xmove(L, loop->brief.stack, 1);
+    loop->brief.live++;
+    return -++loop->brief.top;
+}
+
+static void free_brief(struct l_loop *loop, int slot) {
+    if (--loop->brief.live == 0) {
+        begin_anew(loop);
+    } else {
+        lua_copy(loop->brief.stack, NOTHING, -slot);
+    }
+}
+
+static void push_brief(lua_State *L, const struct l_loop *loop, int slot) {
+    lua_pushvalue(loop->brief.stack, -slot);
+    lua_xmove(loop->brief.stack, L, 1);
+}
+
+/* ---- all of them ---- */
+
+bool l_next_anchored(lua_State *L, int anchors, const struct l_loop *loop, int *slot) {
+    if (*slot >= 0 && *slot < loop->slots) {
+        lua_rawgeti(L, anchors, ++*slot);
+        return true;
+    }
+    if (*slot >= 0) *slot = -NOTHING;
+    if (-*slot >= loop->brief.top) return false;
+    push_brief(L, loop, --*slot);
+    return true;
+}
+
+void l_unanchor_all(lua_State *L, int anchors, struct l_loop *loop) {
+    for (int slot = 1; slot <= loop->slots; slot++) {
+        lua_pushnil(L);
+        lua_rawseti(L, anchors, slot);
+    }
+    free(loop->free_slots);
+    loop->free_slots = NULL;
+    loop->slots = loop->stale_slot = loop->free_count = loop->free_room = 0;
+    if (loop->brief.stack != NULL) begin_anew(loop);
+}
+
+/* ---- one of them ---- */
+
 void l_anchored(struct l_loop *loop, int slot) {
-    lua_rawgeti(loop->L, L_FRAME_ANCHORS, slot);
+    if (slot < 0) {
+        push_brief(loop->L, loop, slot);
+    } else {
+        lua_rawgeti(loop->L, L_FRAME_ANCHORS, slot);
+    }
 }
 
 static void free_slot(lua_State *L, int anchors, struct l_loop *loop, int slot) {
@@ -61,10 +159,18 @@ static void free_slot(lua_State *L, int anchors, struct l_loop *loop, int slot) 
 }
 
 void l_unanchor(struct l_loop *loop, int slot) {
-    free_slot(loop->L, L_FRAME_ANCHORS, loop, slot);
+    if (slot < 0) {
+        if (!loop->closed) free_brief(loop, slot);
+    } else {
+        free_slot(loop->L, L_FRAME_ANCHORS, loop, slot);
+    }
 }
 
 void l_unanchor_anywhere(lua_State *L, struct l_loop *loop, int slot) {
+    if (slot < 0) {
+        l_unanchor(loop, slot);
+        return;
+    }
     lua_State *frame = l_loop_frame(loop, L);
     if (frame != NULL) {
         free_slot(frame, L_FRAME_ANCHORS, loop, slot);
@@ -81,7 +187,7 @@ void l_unanchor_anywhere(lua_State *L, struct l_loop *loop, int slot) {
 
 void l_unanchor_later(lua_State *L, struct l_loop *loop, int slot) {
     if (loop->closed) return;
-    if (loop->stale_slot == 0) {
+    if (loop->stale_slot == 0 && slot > 0) {
         loop->stale_slot = slot;
         loop->free_slots[loop->free_count++] = slot;
     } else {

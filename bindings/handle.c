@@ -101,14 +101,10 @@ struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_
 }
 
 void l_handle_attach(lua_State *L, struct l_handle *handle, int loop_index, struct l_loop *loop) {
-    handle->slot = l_anchor(L, -1, loop_index, loop);
+    bool stays = handle->kind == L_AT || handle->kind == L_SIGNAL;
+    handle->slot =
+        stays ? l_anchor(L, -1, loop_index, loop) : l_anchor_briefly(L, -1, loop_index, loop);
     handle->loop = loop;
-}
-
-void l_handle_call_soon(lua_State *L, struct l_handle *handle, int loop_index,
-                        struct l_loop *loop) {
-    l_handle_attach(L, handle, loop_index, loop);
-    loop_call_soon(&loop->loop, &handle->timer.handle);
 }
 
 /* "script.lua:12" of the function at the index, for traces. */
@@ -154,7 +150,8 @@ int l_loop_call_soon(lua_State *L) {
         return 0;
     }
     struct l_handle *handle = push_handle(L, loop->rt, L_SOON, 2);
-    l_handle_call_soon(L, handle, 1, loop);
+    l_handle_attach(L, handle, 1, loop);
+    loop_call_soon(&loop->loop, &handle->timer.handle);
     return 1;
 }
 

@@ -33,9 +33,6 @@ struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_
 /* Puts the new handle on top into the loop at the index: schedules nothing, anchors it. */
 void l_handle_attach(lua_State *L, struct l_handle *handle, int loop_index, struct l_loop *loop);
 
-/* The same, and it runs in the next turn. */
-void l_handle_call_soon(lua_State *L, struct l_handle *handle, int loop_index, struct l_loop *loop);
-
 /* The handle of a loop's core callback, or NULL if it is not a script's. */
 struct l_handle *l_handle_of(struct handle *core);
 

@@ -191,8 +191,8 @@ static void add_loop(lua_State *L, int loop_index, int list) {
     if (loop->closed) return;
     lua_getiuservalue(L, loop_index, L_LOOP_ANCHORS);
     int anchors = lua_gettop(L);
-    for (int slot = 1; slot <= loop->slots; slot++) {
-        if (lua_rawgeti(L, anchors, slot) == LUA_TUSERDATA) {
+    for (int slot = 0; l_next_anchored(L, anchors, loop, &slot);) {
+        if (lua_type(L, -1) == LUA_TUSERDATA) {
             lua_createtable(L, 0, 4);
             int entry = lua_gettop(L);
             if (describe_slot(L, loop, entry - 1, entry)) {

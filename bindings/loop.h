@@ -53,6 +53,10 @@ struct l_loop {
     int stale_slot;  /* one of those, or 0: see l_unanchor_later */
     int *free_slots; /* has room for all of them, so that freeing one cannot fail */
     int free_room;
+    struct {              /* more anchors: see l_anchor_briefly */
+        lua_State *stack; /* of the coroutine in L_LOOP_BRIEF, or NULL */
+        int top, live, room;
+    } brief;
     struct l_calls *calls; /* all that were made, and those that wait for nothing: see call.c */
     struct handle *spare_call;
     size_t calls_made;
@@ -69,7 +73,12 @@ struct l_loop {
     } until[2];
 };
 
-enum { L_LOOP_ANCHORS = 1, L_LOOP_COROUTINES, L_LOOP_USERVALUES = L_LOOP_COROUTINES };
+enum {
+    L_LOOP_ANCHORS = 1,
+    L_LOOP_COROUTINES,
+    L_LOOP_BRIEF,
+    L_LOOP_USERVALUES = L_LOOP_BRIEF,
+};
 enum { L_FRAME_LOOP = 1, L_FRAME_ANCHORS = 2, L_FRAME_HANDLER = 3 };
 
 void l_loop_open(lua_State *L, struct l_runtime *rt);
@@ -100,6 +109,16 @@ static inline lua_State *l_loop_frame(const struct l_loop *loop, const lua_State
 /* Keeps the object at the index alive while the loop can reach it, in a slot; the loop's own
  * index may be 0 if it is not on the stack.  May raise out of memory, having done nothing. */
 int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop);
+
+/* The same for what will be let go of in a turn or two, which costs half of it. */
+int l_anchor_briefly(lua_State *L, int index, int loop_index, struct l_loop *loop);
+
+/* Pushes the next of all that the loop anchors, and moves the slot, 0 at first, on to it; false: there
+ * is no more.  Two slots may hold the same object.  The table of anchors is at the index. */
+bool l_next_anchored(lua_State *L, int anchors, const struct l_loop *loop, int *slot);
+
+/* Lets go of everything. */
+void l_unanchor_all(lua_State *L, int anchors, struct l_loop *loop);
 
 /* In the loop's own frame: pushes the object in the slot; frees the slot.  Neither
  * allocates. */

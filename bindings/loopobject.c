@@ -17,7 +17,6 @@
 #include "bindings/timeout.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- life ---- */
@@ -90,27 +89,21 @@ static int new_loop(lua_State *L) {
 
 /* Lets go of everything that the loop could still reach. */
 static void forget_all(lua_State *L, int anchors, struct l_loop *loop) {
-    for (int slot = 1; slot <= loop->slots; slot++) {
-        if (lua_rawgeti(L, anchors, slot) == LUA_TUSERDATA) {
-            struct l_task *task = l_test(L, -1, L_TASK);
-            struct l_process *process = l_test(L, -1, L_PROCESS);
-            struct l_handle *handle = l_test(L, -1, L_HANDLE);
-            if (handle == NULL) handle = l_test(L, -1, L_TIMER_HANDLE);
-            if (task != NULL) {
-                l_recycle_leave(L, -1, task);
-                l_task_detach(task);
-            }
-            l_timeout_forget(L, -1, loop);
-            if (process != NULL) l_process_abandon(L, process);
-            if (handle != NULL) handle->loop = NULL;
+    for (int slot = 0; l_next_anchored(L, anchors, loop, &slot); lua_pop(L, 1)) {
+        if (lua_type(L, -1) != LUA_TUSERDATA) continue;
+        struct l_task *task = l_test(L, -1, L_TASK);
+        struct l_process *process = l_test(L, -1, L_PROCESS);
+        struct l_handle *handle = l_test(L, -1, L_HANDLE);
+        if (handle == NULL) handle = l_test(L, -1, L_TIMER_HANDLE);
+        if (task != NULL) {
+            l_recycle_leave(L, -1, task);
+            l_task_detach(task);
         }
-        lua_pop(L, 1);
-        lua_pushnil(L);
-        lua_rawseti(L, anchors, slot);
+        l_timeout_forget(L, -1, loop);
+        if (process != NULL) l_process_abandon(L, process);
+        if (handle != NULL) handle->loop = NULL;
     }
-    free(loop->free_slots);
-    loop->free_slots = NULL;
-    loop->slots = loop->stale_slot = loop->free_count = loop->free_room = 0;
+    l_unanchor_all(L, anchors, loop);
     loop->tasks = 0;
     loop->coroutines = NULL;
     loop->spare_timeout = NULL;
@@ -309,8 +302,8 @@ static int all_tasks(lua_State *L) {
     lua_settop(L, 1);
     lua_getiuservalue(L, 1, L_LOOP_ANCHORS);
     lua_createtable(L, (int)loop->tasks, 0);
-    for (int slot = 1; slot <= loop->slots; slot++) {
-        if (lua_rawgeti(L, 2, slot) == LUA_TUSERDATA && l_test(L, -1, L_TASK) != NULL) {
+    for (int slot = 0; l_next_anchored(L, 2, loop, &slot);) {
+        if (lua_type(L, -1) == LUA_TUSERDATA && l_test(L, -1, L_TASK) != NULL) {
             lua_rawseti(L, 3, ++n);
         } else {
             lua_pop(L, 1);

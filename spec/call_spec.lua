@@ -92,6 +92,77 @@ describe("call_soon as a statement", function()
     assert.is_nil(next(held))
   end))
 
+  it("lets go of each function of many when that has run", each_way(function(loop, schedule)
+    local COUNT = 3000
+    local held, wrong, ran = setmetatable({}, { __mode = "k" }), 0, 0
+    local function call(i)
+      local function fn()
+        ran = ran + 1
+        if ran ~= i then wrong = wrong + 1 end
+        if i % 500 ~= 0 then return end
+        collectgarbage()
+        local left = 0
+        for _ in pairs(held) do left = left + 1 end
+        if left ~= COUNT - i + 1 then wrong = wrong + 1 end
+      end
+      held[fn] = true
+      schedule(loop, fn)
+    end
+    for i = 1, COUNT do call(i) end
+    turns(loop)
+    assert.equal(COUNT, ran)
+    assert.equal(0, wrong)
+    collectgarbage()
+    assert.is_nil(next(held))
+  end))
+
+  it("takes any number, and those that come up meanwhile", each_way(function(loop, schedule)
+    local log, left = {}, 10
+    local function again()
+      log[#log + 1] = left
+      if #log % 50000 ~= 0 then return end
+      left = left - 1
+      if left <= 0 then return end
+      for _ = 1, 50000 do schedule(loop, again) end
+      schedule(loop, collectgarbage)
+    end
+    for _ = 1, 150000 do schedule(loop, again) end
+    turns(loop, 12)
+    assert.equal(600000, #log)
+    for i = 1, #log do assert(log[i] == 10 - (i - 1) // 50000) end
+  end))
+
+  it("holds no function whose handle was cancelled among others", on_loop(function(loop)
+    local held, handles, ran = setmetatable({}, { __mode = "k" }), {}, 0
+    for i = 1, 100 do
+      local function fn() ran = ran + i end
+      held[fn] = true
+      handles[i] = loop:call_soon(fn)
+      loop:call_soon(function() ran = ran + 1000 end)
+    end
+    for i = 2, 100 do handles[i]:cancel() end
+    collectgarbage()
+    assert.is_truthy(next(held))
+    assert.is_nil(next(held, next(held)))
+    turns(loop)
+    assert.equal(100 * 1000 + 1, ran)
+  end))
+
+  it("forgets what is left when the loop is closed", function()
+    local loop, held = lh.new_event_loop(), setmetatable({}, { __mode = "k" })
+    local handles = {}
+    for i = 1, 100 do
+      local function fn() end
+      held[fn] = true
+      loop:call_soon(fn)
+      handles[i] = loop:call_soon(fn)
+    end
+    loop:close()
+    for _, handle in ipairs(handles) do handle:cancel() end
+    collectgarbage()
+    assert.is_nil(next(held))
+  end)
+
   it("reports an error with a handle of the function", each_way(function(loop, schedule, way)
     local contexts, after = support.reports(loop), false
     local function fails() error("no " .. way, 0) end
