@@ -251,8 +251,11 @@ static int timeout_close(lua_State *L) {
 
 static int timeout_when(lua_State *L) {
     struct l_timeout *timeout = check_timeout(L);
-    if (isnan(timeout->when)) return 0;
-    lua_pushnumber(L, timeout->when);
+    if (isnan(timeout->when)) {
+        lua_pushnil(L);
+    } else {
+        lua_pushnumber(L, timeout->when);
+    }
     return 1;
 }
 

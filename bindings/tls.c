@@ -228,7 +228,10 @@ static void set_subject(lua_State *L, const struct openssl *ssl, SSL *connection
 /* stream:tls_info() -> { version=, cipher=, alpn=, subject= }, or nil without TLS */
 static int tls_info(lua_State *L) {
     struct l_stream *stream = l_stream_check_open(L, 1);
-    if (stream->channel != &tls_channel) return 0;
+    if (stream->channel != &tls_channel) {
+        lua_pushnil(L);
+        return 1;
+    }
     const struct tls *tls = stream->channel_state;
     const struct openssl *ssl = tls->ssl;
     const unsigned char *protocol;

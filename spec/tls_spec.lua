@@ -134,7 +134,7 @@ describe("a connection with TLS", function()
     local client <close> = assert(lh.open_connection("127.0.0.1", port))
     client:write "STARTTLS\n"
     client:readline()
-    assert.is_nil(client:tls_info())
+    assert.same({ n = 1 }, table.pack(client:tls_info())) -- a nil, not nothing
     assert.equal(client, client:start_tls(client_options { server_hostname = "localhost" }))
     client:write "secret"
     assert.equal("secret", client:read())
