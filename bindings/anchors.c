@@ -59,7 +59,7 @@ int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop) {
 
 enum {
     NOTHING = 1, /* the lowest index, which is nil: what freed slots get a copy of */
-    FIRST_ROOM = 16,
+    FIRST_ROOM = 64,
     MOST_ROOM = 1 << 17,
     KEPT_ROOM = 1 << 10,
 };
@@ -68,7 +68,7 @@ static void begin_anew(struct l_loop *loop) {
     if (loop->brief.room > KEPT_ROOM) {
         lua_resetthread(loop->brief.stack); /* gives back what it has grown */
         lua_pushnil(loop->brief.stack);
-        loop->brief.room = FIRST_ROOM;
+        loop->brief.room = 0;
     }
     lua_settop(loop->brief.stack, NOTHING);
     loop->brief.top = NOTHING;
@@ -76,7 +76,7 @@ static void begin_anew(struct l_loop *loop) {
 }
 
 static bool grow_brief(lua_State *L, int loop_index, struct l_loop *loop) {
-    int room = loop->brief.room;
+    int room = loop->brief.room == 0 ? FIRST_ROOM : 2 * loop->brief.room;
     if (loop->brief.stack == NULL) {
         lua_pushvalue(L, loop_index);
         loop->brief.stack = lua_newthread(L);
@@ -84,21 +84,20 @@ static bool grow_brief(lua_State *L, int loop_index, struct l_loop *loop) {
         lua_pop(L, 1);
         lua_pushnil(loop->brief.stack);
         loop->brief.top = NOTHING;
-        loop->brief.room = FIRST_ROOM;
-        return true;
     }
-    /* where little is live, the rest will soon be, too */
-    if (room == MOST_ROOM || loop->brief.live < room / 2) return false;
-    if (!lua_checkstack(loop->brief.stack, room + LUA_MINSTACK)) return false;
-    loop->brief.room = 2 * room;
+    /* where most are free already, the others will be soon */
+    if (room > MOST_ROOM || loop->brief.live < loop->brief.room / 2) return false;
+    if (!lua_checkstack(loop->brief.stack, room - loop->brief.top + LUA_MINSTACK)) return false;
+    loop->brief.room = room;
     return true;
 }
 
-int l_anchor_briefly(lua_State *L, int index, int loop_index, struct l_loop *loop) {
+int l_anchor_briefly(lua_State *L, int loop_index, struct l_loop *loop) {
     if (loop->brief.top >= loop->brief.room && !grow_brief(L, loop_index, loop)) {
-        return l_anchor(L, index, loop_index, loop);
+        int slot = l_anchor(L, -1, loop_index, loop);
+        lua_pop(L, 1);
+        return slot;
     }
-    lua_pushvalue(L, index);
     lua_xmove(L, loop->brief.stack, 1);
     loop->brief.live++;
     return -++loop->brief.top;
@@ -112,11 +111,6 @@ static void free_brief(struct l_loop *loop, int slot) {
     }
 }
 
-static void push_brief(lua_State *L, const struct l_loop *loop, int slot) {
-    lua_pushvalue(loop->brief.stack, -slot);
-    lua_xmove(loop->brief.stack, L, 1);
-}
-
 /* ---- all of them ---- */
 
 bool l_next_anchored(lua_State *L, int anchors, const struct l_loop *loop, int *slot) {
@@ -126,7 +120,7 @@ bool l_next_anchored(lua_State *L, int anchors, const struct l_loop *loop, int *
     }
     if (*slot >= 0) *slot = -NOTHING;
     if (-*slot >= loop->brief.top) return false;
-    push_brief(L, loop, --*slot);
+    l_push_brief(L, loop, --*slot);
     return true;
 }
 
@@ -142,14 +136,6 @@ void l_unanchor_all(lua_State *L, int anchors, struct l_loop *loop) {
 }
 
 /* ---- one of them ---- */
-
-void l_anchored(struct l_loop *loop, int slot) {
-    if (slot < 0) {
-        push_brief(loop->L, loop, slot);
-    } else {
-        lua_rawgeti(loop->L, L_FRAME_ANCHORS, slot);
-    }
-}
 
 static void free_slot(lua_State *L, int anchors, struct l_loop *loop, int slot) {
     if (loop->closed) return; /* it has let go of everything */

@@ -70,7 +70,7 @@ static void make_calls(lua_State *L, struct l_loop *loop) {
 
 void l_call_soon(lua_State *L, struct l_loop *loop) {
     if (loop->spare_call == NULL) make_calls(L, loop);
-    int slot = l_anchor_briefly(L, 2, 1, loop);
+    int slot = l_anchor_briefly(L, 1, loop);
     struct handle *handle = loop->spare_call;
     loop->spare_call = handle->next;
     container_of(handle, struct call, handle)->slot = slot;

@@ -102,8 +102,12 @@ struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_
 
 void l_handle_attach(lua_State *L, struct l_handle *handle, int loop_index, struct l_loop *loop) {
     bool stays = handle->kind == L_AT || handle->kind == L_SIGNAL;
-    handle->slot =
-        stays ? l_anchor(L, -1, loop_index, loop) : l_anchor_briefly(L, -1, loop_index, loop);
+    if (stays) {
+        handle->slot = l_anchor(L, -1, loop_index, loop);
+    } else {
+        lua_pushvalue(L, -1);
+        handle->slot = l_anchor_briefly(L, loop_index, loop);
+    }
     handle->loop = loop;
 }
 

@@ -110,19 +110,33 @@ static inline lua_State *l_loop_frame(const struct l_loop *loop, const lua_State
  * index may be 0 if it is not on the stack.  May raise out of memory, having done nothing. */
 int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop);
 
-/* The same for what will be let go of in a turn or two, which costs half of it. */
-int l_anchor_briefly(lua_State *L, int index, int loop_index, struct l_loop *loop);
+/* The same for what will be let go of in a turn or two, which costs half of it: the object on top,
+ * which it pops. */
+int l_anchor_briefly(lua_State *L, int loop_index, struct l_loop *loop);
 
-/* Pushes the next of all that the loop anchors, and moves the slot, 0 at first, on to it; false: there
- * is no more.  Two slots may hold the same object.  The table of anchors is at the index. */
+/* Pushes the next of all that the loop anchors, and moves the slot, 0 at first, on to it; false:
+ * there is no more.  Two slots may hold the same object; free ones hold none.  The table of
+ * anchors is at the index. */
 bool l_next_anchored(lua_State *L, int anchors, const struct l_loop *loop, int *slot);
 
 /* Lets go of everything. */
 void l_unanchor_all(lua_State *L, int anchors, struct l_loop *loop);
 
+/* Pushes what is in a slot below 0. */
+static inline void l_push_brief(lua_State *L, const struct l_loop *loop, int slot) {
+    lua_pushvalue(loop->brief.stack, -slot);
+    lua_xmove(loop->brief.stack, L, 1);
+}
+
 /* In the loop's own frame: pushes the object in the slot; frees the slot.  Neither
  * allocates. */
-void l_anchored(struct l_loop *loop, int slot);
+static inline void l_anchored(const struct l_loop *loop, int slot) {
+    if (slot < 0) {
+        l_push_brief(loop->L, loop, slot);
+    } else {
+        lua_rawgeti(loop->L, L_FRAME_ANCHORS, slot);
+    }
+}
 void l_unanchor(struct l_loop *loop, int slot);
 
 /* As l_unanchor, from anywhere; harmless if the loop is being collected. */

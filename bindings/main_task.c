@@ -148,9 +148,9 @@ static bool main_done(struct l_loop *loop) {
 
 static bool nothing_left(struct l_loop *loop) {
     struct loop *core = &loop->loop;
-    return loop->tasks == 0 && core->outstanding == 0 && core->listening == 0 &&
-           pqueue_empty(&core->timers) && pqueue_empty(&core->priority) &&
-           handle_queue_empty(&core->ready) && handle_queue_empty(&core->idle);
+    return handle_queue_empty(&core->ready) && loop->tasks == 0 && core->outstanding == 0 &&
+           core->listening == 0 && pqueue_empty(&core->timers) && pqueue_empty(&core->priority) &&
+           handle_queue_empty(&core->idle);
 }
 
 /* loop -> run until the main task is done */
