@@ -89,10 +89,19 @@ void l_loop_report(struct l_loop *loop, const char *message, const char *source_
     lua_settop(L, error - 1);
 }
 
+/* Whether a callback that took so long is slow; slow_callback_duration may be changed at any
+ * time, and what is no number of seconds is "never". */
+static bool is_slow(lua_State *L, int64_t took_ns) {
+    lua_getfield(L, L_FRAME_LOOP, "slow_callback_duration");
+    bool slow = lua_isnumber(L, -1) && l_seconds(took_ns) >= lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return slow;
+}
+
 void l_loop_warn_if_slow(struct l_loop *loop, int64_t began_ns, int source) {
     lua_State *L = loop->L;
     int64_t took_ns = clock_monotonic() - began_ns;
-    if (took_ns < loop->slow_ns) return;
+    if (!is_slow(L, took_ns)) return;
     l_pushhook(L, loop->rt, "warn_slow");
     lua_pushvalue(L, L_FRAME_LOOP);
     if (source != 0) {

@@ -38,7 +38,6 @@ struct l_loop {
     unsigned overrides; /* enum l_override */
     bool closed, debug;
     bool turning;       /* inside run_once() of a loop that overrides it */
-    int64_t slow_ns;    /* a callback is slow from here on, in debug mode */
     int64_t give_up_ns; /* the time by which a run shall end; 0: none */
     bool gave_up;
     struct l_resolver *resolver;     /* made by the first query: see names.c */

@@ -231,7 +231,6 @@ static int set_debug(lua_State *L) {
     struct l_loop *loop = l_loop_check(L, 1);
     luaL_checkany(L, 2);
     loop->debug = lua_toboolean(L, 2);
-    l_overrides_refresh_slow(L, 1, loop);
     return 0;
 }
 

@@ -54,13 +54,6 @@ static int64_t read_lua_clock(void *arg) {
                                                  : (int64_t)round(seconds * 1e9);
 }
 
-void l_overrides_refresh_slow(lua_State *L, int index, struct l_loop *loop) {
-    lua_getfield(L, index, "slow_callback_duration");
-    lua_Number seconds = lua_isnumber(L, -1) ? lua_tonumber(L, -1) : NAN;
-    loop->slow_ns = seconds < 4e9 ? (int64_t)(fmax(seconds, 0) * 1e9) : INT64_MAX;
-    lua_pop(L, 1);
-}
-
 void l_overrides_refresh(lua_State *L, int index, struct l_loop *loop) {
     unsigned overrides = 0;
     l_pushshared(L, loop->rt, L_SHARED_METHODS);
@@ -71,7 +64,6 @@ void l_overrides_refresh(lua_State *L, int index, struct l_loop *loop) {
         lua_pop(L, 2);
     }
     lua_pop(L, 1);
-    l_overrides_refresh_slow(L, index, loop);
     loop->overrides = overrides;
     /* a virtual clock goes on jumping, whatever time() makes of it */
     if ((overrides & L_OVERRIDE_TIME) && loop->loop.clock.kind != CLOCK_KIND_VIRTUAL) {

@@ -7,7 +7,4 @@
 /* Reads off what the loop at the index overrides. */
 void l_overrides_refresh(lua_State *L, int index, struct l_loop *loop);
 
-/* Reads the loop's slow_callback_duration; what is no number of seconds is "never". */
-void l_overrides_refresh_slow(lua_State *L, int index, struct l_loop *loop);
-
 #endif
