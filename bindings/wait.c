@@ -20,6 +20,10 @@ static void sleep_over(struct handle *handle) {
 
 bool l_task_start_sleep(struct l_task *task, int64_t delay_ns) {
     struct loop *loop = &task->future.loop->loop;
+    if (loop->trace.on) {
+        trace_add(&loop->trace, loop_now(loop), "call_later", "delay=%.14g, name=Task-%u",
+                  l_seconds(delay_ns), task->number);
+    }
     if (delay_ns < L_FOREVER_NS && !loop_call_at(loop, &task->timer, loop_now(loop) + delay_ns)) {
         return false;
     }

@@ -49,7 +49,7 @@ end
 
 -- Waits for tasks and futures until all, or the first, or the first that fails, are done.
 -- Raises none of their errors, and does not cancel any.
----@param list loophost.Waitable[]
+---@param list loophost.Future[]
 ---@param opts? loophost.WaitOptions
 ---@return loophost.Future[] done in the order of the list
 ---@return loophost.Future[] pending
