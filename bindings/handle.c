@@ -15,10 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    MAX_ARGUMENTS = 60000, /* a userdata has less than 65536 user values */
-    FEW_ARGUMENTS = 8,     /* which the stack of any C function has room for */
-};
+enum { MAX_ARGUMENTS = 60000 }; /* a userdata has less than 65536 user values */
 
 static void handle_run(struct handle *core) {
     struct l_handle *handle = container_of(core, struct l_handle, timer.handle);
@@ -29,7 +26,7 @@ static void handle_run(struct handle *core) {
     l_anchored(loop, slot);
     int self = lua_gettop(L);
     if (is_last) handle->loop = NULL;
-    if (handle->arguments > FEW_ARGUMENTS) {
+    if (handle->arguments > L_FEW_ARGUMENTS) {
         lua_checkstack(L, handle->arguments + LUA_MINSTACK); /* held since l_handle_new */
     }
     int context = l_handle_context(handle);
@@ -72,7 +69,7 @@ static bool has_node(enum l_handle_kind kind) {
 static struct l_handle *push_handle(lua_State *L, struct l_runtime *rt, enum l_handle_kind kind,
                                     int first) {
     int arguments = lua_gettop(L) - first;
-    if (arguments > FEW_ARGUMENTS) luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
+    if (arguments > L_FEW_ARGUMENTS) luaL_checkstack(L, LUA_MINSTACK, "too many arguments");
     if (arguments >= MAX_ARGUMENTS) luaL_error(L, "too many arguments");
     size_t size = has_node(kind) ? sizeof(struct l_handle) : offsetof(struct l_handle, timer.node);
     struct l_handle *handle = l_newobject(L, rt, kind == L_AT ? L_TIMER_HANDLE : L_HANDLE, size,

@@ -23,6 +23,8 @@ static inline int l_handle_context(const struct l_handle *handle) {
     return handle->has_context ? handle->arguments + 2 : 0;
 }
 
+enum { L_FEW_ARGUMENTS = 8 }; /* which the stack of any C function has room for */
+
 void l_handle_open(lua_State *L, struct l_runtime *rt);
 
 /* A handle for the function at `first` and all that is above it, which it takes off

@@ -161,8 +161,6 @@ static struct l_task *new_task(lua_State *L, struct l_runtime *rt, int first, in
     return task;
 }
 
-enum { FEW_ARGUMENTS = 8 }; /* which the stack of any function has room for */
-
 /* The task at `first`, whose body and arguments are above, gets a coroutine of its own, if it has
  * none yet, and holds it. */
 static void hold_coroutine(lua_State *L, struct l_task *task, int first) {
@@ -173,7 +171,7 @@ static void hold_coroutine(lua_State *L, struct l_task *task, int first) {
         task->coroutine = lua_newthread(L);
     }
     lua_setiuservalue(L, first, L_TASK_COROUTINE);
-    if (arguments > FEW_ARGUMENTS && !lua_checkstack(task->coroutine, arguments + LUA_MINSTACK)) {
+    if (arguments > L_FEW_ARGUMENTS && !lua_checkstack(task->coroutine, arguments + LUA_MINSTACK)) {
         luaL_error(L, "too many arguments");
     }
 }
@@ -245,7 +243,7 @@ void l_task_attach(lua_State *L, struct l_task *task, struct l_loop *loop) {
 struct l_task *l_task_create(lua_State *L, struct l_loop *loop, int first, int caller) {
     if (lua_type(L, first) != LUA_TFUNCTION) luaL_checkany(L, first);
     struct l_task *task = new_task(L, loop->rt, first, caller);
-    bool recycled = task->coroutine == NULL && lua_gettop(L) - first - 1 <= FEW_ARGUMENTS &&
+    bool recycled = task->coroutine == NULL && lua_gettop(L) - first - 1 <= L_FEW_ARGUMENTS &&
                     l_recycle_can(L, loop);
     if (!recycled) {
         hold_coroutine(L, task, first);

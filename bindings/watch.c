@@ -17,7 +17,9 @@ static void watch_run(struct handle *core) {
     lua_State *L = loop->L;
     l_anchored(loop, watch->slot);
     int self = lua_gettop(L);
-    lua_checkstack(L, watch->arguments + LUA_MINSTACK); /* held since add_watch */
+    if (watch->arguments > L_FEW_ARGUMENTS) {
+        lua_checkstack(L, watch->arguments + LUA_MINSTACK); /* held since add_watch */
+    }
     int context = watch->has_context ? watch->arguments + 2 : 0;
     bool has_entered = l_context_enter(L, loop->rt, self, context);
     for (int i = 1; i <= watch->arguments + 1; i++) lua_getiuservalue(L, self, i);

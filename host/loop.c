@@ -6,8 +6,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Other threads push on a stack; we take it whole and turn it over. */
+/* Other threads push on a stack; we take it whole and turn it over.  What we do not see yet will
+ * wake the next poll. */
 static void drain_inbox(struct loop *loop) {
+    if (atomic_load_explicit(&loop->inbox, memory_order_acquire) == NULL) return;
     struct handle *last = atomic_exchange(&loop->inbox, NULL);
     struct handle *first = NULL;
     while (last != NULL) {
@@ -236,7 +238,7 @@ static int wait_virtual(struct loop *loop) {
 }
 
 static int wait_for_events(struct loop *loop) {
-    if (atomic_load_explicit(&loop->inbox, memory_order_relaxed) != NULL) drain_inbox(loop);
+    drain_inbox(loop);
     if (anything_ready(loop)) return look(loop);
     if (loop->stopping) {
         loop_now(loop);
