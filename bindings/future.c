@@ -100,7 +100,7 @@ static void anchor_functions(lua_State *L, int index, struct l_future *future) {
     for (lua_Integer i = 1; lua_rawgeti(L, list, i) != LUA_TNIL; i++) {
         struct l_handle *handle = lua_touserdata(L, -1);
         bool is_anchored = handle->loop != NULL; /* before memory ran out for another */
-        if (!is_anchored) l_handle_attach(L, handle, list + 1, future->loop);
+        if (!is_anchored) l_handle_attach_briefly(L, handle, list + 1, future->loop);
         lua_pop(L, 1);
     }
     lua_settop(L, list - 1);

@@ -98,13 +98,14 @@ struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_
 }
 
 void l_handle_attach(lua_State *L, struct l_handle *handle, int loop_index, struct l_loop *loop) {
-    bool stays = handle->kind == L_AT || handle->kind == L_SIGNAL;
-    if (stays) {
-        handle->slot = l_anchor(L, -1, loop_index, loop);
-    } else {
-        lua_pushvalue(L, -1);
-        handle->slot = l_anchor_briefly(L, loop_index, loop);
-    }
+    handle->slot = l_anchor(L, -1, loop_index, loop);
+    handle->loop = loop;
+}
+
+void l_handle_attach_briefly(lua_State *L, struct l_handle *handle, int loop_index,
+                             struct l_loop *loop) {
+    lua_pushvalue(L, -1);
+    handle->slot = l_anchor_briefly(L, loop_index, loop);
     handle->loop = loop;
 }
 
@@ -151,7 +152,7 @@ int l_loop_call_soon(lua_State *L) {
         return 0;
     }
     struct l_handle *handle = push_handle(L, loop->rt, L_SOON, 2);
-    l_handle_attach(L, handle, 1, loop);
+    l_handle_attach_briefly(L, handle, 1, loop);
     loop_call_soon(&loop->loop, &handle->timer.handle);
     return 1;
 }
@@ -221,7 +222,7 @@ int l_loop_call_soon_with_priority(lua_State *L) {
     l_check_callback(L, 3);
     trace_call(L, loop, 3, "call_soon_with_priority", "priority", priority);
     struct l_handle *handle = push_handle(L, loop->rt, L_PRIORITY, 3);
-    l_handle_attach(L, handle, 1, loop);
+    l_handle_attach_briefly(L, handle, 1, loop);
     if (!loop_call_priority(&loop->loop, &handle->timer, l_priority_key(priority))) {
         return no_memory(L, handle);
     }

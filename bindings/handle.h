@@ -32,8 +32,11 @@ void l_handle_open(lua_State *L, struct l_runtime *rt);
 struct l_handle *l_handle_new(lua_State *L, struct l_runtime *rt, enum l_handle_kind kind,
                               int first);
 
-/* Puts the new handle on top into the loop at the index: schedules nothing, anchors it. */
+/* Puts the new handle on top into the loop at the index: schedules nothing, anchors it.  The second
+ * is for what runs in the next turn. */
 void l_handle_attach(lua_State *L, struct l_handle *handle, int loop_index, struct l_loop *loop);
+void l_handle_attach_briefly(lua_State *L, struct l_handle *handle, int loop_index,
+                             struct l_loop *loop);
 
 /* The handle of a loop's core callback, or NULL if it is not a script's. */
 struct l_handle *l_handle_of(struct handle *core);
