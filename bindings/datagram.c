@@ -166,7 +166,7 @@ static int closed_meanwhile(lua_State *L) {
 /* A task goes on that stood in line: raises if it is cancelled.  Whether the endpoint is
  * still open. */
 static bool resumed(lua_State *L, struct l_datagram *self, struct side *side) {
-    struct l_task *task = self->rt->current;
+    struct l_task *task = l_task_resumed_one(L, self->rt);
     l_task_leave_line(task);
     if (task->throwing) wake_first(L, self, side);
     l_task_resumed(L, self->rt);

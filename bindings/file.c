@@ -75,7 +75,7 @@ int l_file_begin(lua_State *L, struct l_file *file, lua_KContext context, lua_KF
 
 bool l_file_resumed(lua_State *L, struct l_file *file, int status) {
     if (status != LUA_YIELD) return true;
-    if (file->job.rt->current->throwing || file->closing) l_file_leave(L, file);
+    if (l_task_resumed_one(L, file->job.rt)->throwing || file->closing) l_file_leave(L, file);
     l_task_resumed(L, file->job.rt);
     return !file->closing;
 }
@@ -173,7 +173,7 @@ static int flags_of(const char *mode, struct l_file *file) {
 static int opened(lua_State *L, int status, lua_KContext context) {
     struct l_file *file = lua_touserdata(L, 4);
     (void)status, (void)context;
-    if (file->job.rt->current->throwing) {
+    if (l_task_resumed_one(L, file->job.rt)->throwing) {
         file->closing = true; /* it is closed as soon as it is open */
         if (!l_job_under_way(&file->job) && file->fd >= 0) close_now(file);
     }
@@ -243,7 +243,7 @@ static int close_result(lua_State *L, struct l_file *file) {
 static int close_step(lua_State *L, int status, lua_KContext context) {
     struct l_file *file = lua_touserdata(L, 1);
     (void)context;
-    if (status == LUA_YIELD && file->job.rt->current->throwing) {
+    if (status == LUA_YIELD && l_task_resumed_one(L, file->job.rt)->throwing) {
         file->closer_waits = false; /* then file_done closes it */
         if (!l_job_under_way(&file->job) && file->fd >= 0) close_now(file);
         l_task_resumed(L, file->job.rt);

@@ -19,7 +19,7 @@
 static int connected(lua_State *L, int status, lua_KContext stream_index) {
     struct l_stream *stream = lua_touserdata(L, (int)stream_index);
     (void)status;
-    if (stream->rt->current->throwing) l_stream_close(L, stream);
+    if (l_task_resumed_one(L, stream->rt)->throwing) l_stream_close(L, stream);
     l_task_resumed(L, stream->rt);
     if (stream->fd < 0) return l_push_failure(L, "ECANCELED", "the stream was closed");
     int error = 0;

@@ -144,7 +144,8 @@ void l_task_pushcreated(lua_State *L, int index, const struct l_task *task) {
 /* A task of the body at `first`, under which it is put; its coroutine, if that is its own. */
 static struct l_task *new_task(lua_State *L, struct l_runtime *rt, int first, int caller) {
     lua_State *own = lua_type(L, first) == LUA_TFUNCTION ? NULL : body_of(L, rt, first);
-    struct l_task *task = l_newobject(L, rt, L_TASK, sizeof *task, L_TASK_USERVALUES);
+    int uservalues = L_TASK_USERVALUES + !rt->recycles;
+    struct l_task *task = l_newobject(L, rt, L_TASK, sizeof *task, uservalues);
     task->future.rt = rt;
     task->coroutine = own;
     task->exposed = own != NULL;

@@ -266,7 +266,7 @@ static int read_again(lua_State *L, int status, lua_KContext context) {
     struct l_stream *stream = lua_touserdata(L, 1);
     (void)status;
     stream->busy_reading = false;
-    if (stream->ahead && stream->rt->current->throwing) keep_for_others(L, stream);
+    if (stream->ahead && l_task_resumed_one(L, stream->rt)->throwing) keep_for_others(L, stream);
     l_task_resumed(L, stream->rt);
     if (stream->fd < 0) return l_stream_closed_meanwhile(L);
     return read_step(L, stream, unpack(context));

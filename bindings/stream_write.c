@@ -32,7 +32,7 @@ void l_stream_end_writing(lua_State *L, struct l_stream *stream) {
 /* A task goes on that waited in a write, or for its turn: raises if it is cancelled.
  * Whether the stream is still open. */
 static bool writer_resumed(lua_State *L, struct l_stream *stream) {
-    struct l_task *task = stream->rt->current;
+    struct l_task *task = l_task_resumed_one(L, stream->rt);
     bool ends = task->throwing || stream->fd < 0;
     if (ends && stream->turn == task) { /* it may be another's turn */
         stream->write_begun = false;

@@ -173,6 +173,7 @@ static int foreign_yield(lua_State *L) {
     if (task == rt->main && rt->running == NULL) l_task_bind_main(L, task);
     struct l_future *future = l_future_test(L, 2);
     const struct l_sleep *sleep = l_test(L, 2, L_SLEEP);
+    if (future != NULL) l_task_hold(L, task, 2);
     if (future != NULL) { /* where a wait for it, and its results, will be looked for */
         lua_pushvalue(L, 2);
         lua_xmove(L, task->coroutine, 1);
@@ -321,8 +322,12 @@ int l_task_wait(lua_State *L, struct l_task *task, const struct l_wait *wait, vo
     return l_task_wait_k(L, task, wait, wait_on, 0, continuation);
 }
 
+int l_task_resumed_astray(lua_State *L) {
+    return luaL_error(L, "the coroutine of a task was resumed, which its event loop has to do");
+}
+
 void l_task_resumed(lua_State *L, struct l_runtime *rt) {
-    struct l_task *task = rt->current;
+    struct l_task *task = l_task_resumed_one(L, rt);
     if (!task->throwing) return;
     task->throwing = false;
     l_task_push(L, task);

@@ -66,6 +66,7 @@ struct l_sleep {
 
 enum {
     L_TASK_COROUTINE = L_FUTURE_USERVALUES + 1,
+    L_TASK_AWAITED, /* under stock Lua only: see l_task_hold */
     L_TASK_USERVALUES = L_TASK_COROUTINE,
 };
 
@@ -160,6 +161,18 @@ static inline int l_task_wait_k(lua_State *L, struct l_task *task, const struct 
 int l_task_wait(lua_State *L, struct l_task *task, const struct l_wait *wait, void *wait_on,
                 lua_KFunction continuation);
 void l_task_resumed(lua_State *L, struct l_runtime *rt);
+
+/* The task that goes on in the continuation of its wait.  Under stock Lua a script can resume the
+ * coroutine of one where no task runs: an error. */
+int l_task_resumed_astray(lua_State *L);
+static inline struct l_task *l_task_resumed_one(lua_State *L, const struct l_runtime *rt) {
+    if (rt->current == NULL) l_task_resumed_astray(L);
+    return rt->current;
+}
+
+/* Under stock Lua a script can also close the coroutine of a task: so there a task holds the future
+ * that it awaits, at the index, which has it in its queue.  0: nothing any more. */
+void l_task_hold(lua_State *L, struct l_task *task, int index);
 
 /* Waits for the future at the index, whose results the calling C function returns. */
 int l_task_await(lua_State *L, struct l_runtime *rt, int index);

@@ -33,7 +33,7 @@ static int take_results(lua_State *L) {
 static int call_over(lua_State *L, int status, lua_KContext context) {
     struct l_worker *worker = (struct l_worker *)context; /* NOLINT(performance-no-int-to-ptr) */
     struct l_runtime *rt = l_runtime(L);
-    struct l_task *task = rt->current;
+    struct l_task *task = l_task_resumed_one(L, rt);
     (void)status;
     if (task->throwing) { /* while it waited, and left; or just before it got the results */
         bool had_results = handle_queue_first(&worker->owner) == &task->place;

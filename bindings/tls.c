@@ -186,7 +186,7 @@ static int handshake_step(lua_State *L, int status, lua_KContext resumed) {
     struct l_stream *stream = lua_touserdata(L, 1);
     (void)status;
     if (resumed) {
-        if (stream->rt->current->throwing || stream->fd < 0) release(L, stream);
+        if (l_task_resumed_one(L, stream->rt)->throwing || stream->fd < 0) release(L, stream);
         l_task_resumed(L, stream->rt);
         if (stream->fd < 0) return l_stream_closed_meanwhile(L);
     }

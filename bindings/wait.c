@@ -47,6 +47,18 @@ void l_task_start_await(struct l_task *task, struct l_future *future) {
     handle_push(&future->callbacks, &task->timer.handle);
 }
 
+void l_task_hold(lua_State *L, struct l_task *task, int index) {
+    if (task->future.rt->recycles) return; /* coroutine.close is our own */
+    l_task_push(L, task);
+    if (index != 0) {
+        lua_pushvalue(L, index);
+    } else {
+        lua_pushnil(L);
+    }
+    lua_setiuservalue(L, -2, L_TASK_AWAITED);
+    lua_pop(L, 1);
+}
+
 bool l_task_awaits_future(const struct l_task *task) {
     return task->wait == &future_wait || task->wait == &task_wait;
 }
@@ -56,6 +68,7 @@ int l_task_await_done(lua_State *L, int status, lua_KContext context) {
     if (future == NULL) future = lua_touserdata(L, 1);
     struct l_task *task = future->rt->current;
     (void)status;
+    if (task != NULL) l_task_hold(L, task, 0);
     if (task != NULL && task->throwing) { /* or stock Lua resumes what is not its to resume */
         if (future->state != L_CANCELLED) l_task_resumed(L, future->rt);
         task->throwing = false;
@@ -79,6 +92,7 @@ int l_task_await_future(lua_State *L, struct l_runtime *rt, int index, struct l_
         lua_replace(L, 1);
     }
     if (lua_gettop(L) > 1) lua_settop(L, 1);
+    l_task_hold(L, task, 1);
     l_task_start_await(task, future);
     return l_task_wait_k(L, task, task->wait, future, (lua_KContext)future, l_task_await_done);
 }
@@ -87,13 +101,16 @@ static void count_cancel(struct l_task *task) {
     if (task->cancelling < L_TASK_MOST_CANCELS) task->cancelling++;
 }
 
-/* Pushes what the task awaits, a future; or something else, and returns false: by stock Lua's
- * means, which we cannot forbid, somebody has resumed or closed its coroutine. */
-static bool push_awaited(lua_State *L, const struct l_task *task) {
+/* Pushes the future that the task at the index awaits.  By stock Lua's means, which we cannot forbid,
+ * somebody may have resumed or closed its coroutine, where it stands else. */
+static void push_awaited(lua_State *L, int index, const struct l_task *task) {
+    if (!task->future.rt->recycles) {
+        lua_getiuservalue(L, index, L_TASK_AWAITED);
+        return;
+    }
     if (!lua_checkstack(task->leaf, 1)) luaL_error(L, "not enough memory");
     lua_pushvalue(task->leaf, 1);
     lua_xmove(task->leaf, L, 1);
-    return lua_touserdata(L, -1) == task->wait_on;
 }
 
 bool l_task_cancel(lua_State *L, struct l_task *task) {
@@ -103,7 +120,8 @@ bool l_task_cancel(lua_State *L, struct l_task *task) {
     /* A task that awaits a task passes the cancellation on, and that one may again. */
     const struct l_task *first = task;
     size_t steps = 0, leap = 2; /* Brent: does a task await itself by way of others? */
-    while (task->wait == &task_wait && task->wait_on != first && push_awaited(L, task)) {
+    while (task->wait == &task_wait && task->wait_on != first) {
+        push_awaited(L, top, task);
         if (++steps == leap) {
             first = task;
             leap *= 2;
@@ -114,7 +132,8 @@ bool l_task_cancel(lua_State *L, struct l_task *task) {
     }
     count_cancel(task);
     bool taken = false, woken = false;
-    if (task->wait == &future_wait && push_awaited(L, task)) {
+    if (task->wait == &future_wait) {
+        push_awaited(L, top, task);
         lua_pushvalue(L, message);
         taken = l_future_cancel(L, -2, task->wait_on);
     } else if (task->wait != NULL) {

@@ -89,7 +89,7 @@ static int raise_cancelled(lua_State *L) {
 
 enum l_wait_end l_waitq_resumed_otherwise(lua_State *L, int status, lua_KContext context) {
     struct l_runtime *rt = l_runtime(L);
-    struct l_task *task = rt->current;
+    struct l_task *task = l_task_resumed_one(L, rt);
     l_task_leave_line(task);
     if (context == BY_FUTURE) {
         bool failed = status != LUA_OK && status != LUA_YIELD;

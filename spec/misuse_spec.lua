@@ -57,6 +57,55 @@ describe("A task whose coroutine is resumed outside of a task, as stock Lua lets
   end)
 end)
 
+describe("A task whose coroutine stock Lua lets one take away from it", function()
+  local function waiting(loop, wait)
+    local task = loop:create_task(wait)
+    loop:run_once()
+    return task, task:get_coro()
+  end
+
+  -- In the host it is refused.
+  local function is_refused(...)
+    local ok, err = _G.coroutine.resume(...)
+    return not ok and err == "cannot resume the coroutine of a task"
+  end
+
+  it("fails, whatever it waited for", function()
+    local waits = {
+      function() lh.Event():wait() end,
+      function() lh.Semaphore(0):acquire() end,
+      function() lh.create_datagram_endpoint { local_addr = { "127.0.0.1", 0 } }:recvfrom() end,
+      function() lh.start_server(print, "127.0.0.1", 0):wait_closed() end,
+      function() lh.to_thread "return 1" end,
+    }
+    for _, wait in ipairs(waits) do
+      local loop = lh.new_event_loop()
+      local task, body = waiting(loop, wait)
+      local refused = is_refused(body)
+      assert.is_true(task:cancel())
+      assert.is_false((lh.rawpcall(loop.run_until_complete, loop, task)))
+      assert.equal(refused, task:cancelled())
+      loop:close()
+      collectgarbage()
+    end
+  end)
+
+  it("can be cancelled although nobody has what it awaited", function()
+    for _, away in ipairs { _G.coroutine.close, _G.coroutine.resume } do
+      local loop = lh.new_event_loop { clock = "virtual" }
+      local task, body = waiting(loop, function() lh.await(loop:create_future()) end)
+      pcall(away, body)
+      collectgarbage()
+      local texts = {} -- where the future's memory was, if that was given back
+      for size = 60, 160 do texts[size] = ("x"):rep(size) end
+      assert.is_true(task:cancel())
+      for size = 60, 160 do assert.equal(("x"):rep(size), texts[size]) end
+      assert.is_false((lh.rawpcall(loop.run_until_complete, loop, task)))
+      loop:close()
+    end
+  end)
+end)
+
 describe("Tasks that await each other in a circle", function()
   it("can be cancelled", function()
     support.run(function()
