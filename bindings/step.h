@@ -43,6 +43,19 @@ static inline __attribute__((always_inline)) int l_step_resume(lua_State *L, str
     return status;
 }
 
+/* Asks the memory for what the next step begins with, while this one runs: so many tasks do not fit
+ * into the cache, and nothing else tells the processor which is next. */
+enum { L_MANY_TASKS = 4096, L_COROUTINE_SIZE = 224, L_CACHE_LINE = 64 };
+static inline __attribute__((always_inline)) void l_step_prefetch(const struct loop *loop) {
+    const struct handle *next = loop->ready.head.next;
+    if (next->run != l_task_step) return;
+    const struct l_task *task = container_of(next, struct l_task, timer.handle);
+    const char *coroutine = (const char *)task->coroutine;
+    for (int at = 0; at < L_COROUTINE_SIZE; at += L_CACHE_LINE) __builtin_prefetch(coroutine + at);
+    __builtin_prefetch(next->next); /* and the task after it, if it is one */
+    __builtin_prefetch(&container_of(next->next, struct l_task, timer.handle)->future.loop);
+}
+
 /* The step whose handle has left the ready queue, in the loop's frame. */
 static inline __attribute__((always_inline)) void l_step(struct handle *handle) {
     struct l_task *task = container_of(handle, struct l_task, timer.handle);
@@ -51,6 +64,7 @@ static inline __attribute__((always_inline)) void l_step(struct handle *handle) 
         l_step_carefully(loop, task);
         return;
     }
+    if (loop->tasks >= L_MANY_TASKS) l_step_prefetch(&loop->loop);
     int status = l_step_resume(loop->L, task, 0);
     if (status != LUA_YIELD) l_step_ended(loop, task, status);
 }
