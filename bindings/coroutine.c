@@ -97,7 +97,7 @@ static int raise_from(lua_State *L, lua_State *coroutine, int status) {
     lua_pushvalue(coroutine, -1);
     lua_xmove(coroutine, L, 1);
     if (status == LUA_ERRMEM) return lua_error(L);
-    l_keep_inner_traceback(L, rt, coroutine);
+    bool has_kept = l_keep_inner_traceback(L, rt, coroutine);
     if (lua_resetthread(coroutine) != LUA_OK) { /* it runs __close: another error wins */
         lua_xmove(coroutine, L, 1);
     }
@@ -105,7 +105,7 @@ static int raise_from(lua_State *L, lua_State *coroutine, int status) {
         luaL_where(L, 1);
         lua_insert(L, -2);
         lua_concat(L, 2);
-        l_keep_inner_error(L, rt);
+        if (has_kept) l_keep_inner_error(L, rt);
     }
     return lua_error(L);
 }

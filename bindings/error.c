@@ -166,9 +166,9 @@ void l_keep_traceback(lua_State *L, struct l_runtime *rt) {
     lua_settop(L, error);
 }
 
-void l_keep_inner_traceback(lua_State *L, struct l_runtime *rt, lua_State *failed) {
+bool l_keep_inner_traceback(lua_State *L, struct l_runtime *rt, lua_State *failed) {
     int error = lua_gettop(L);
-    if (l_is_cancelled(L, rt, error)) return;
+    if (l_is_cancelled(L, rt, error)) return false;
     l_pushshared(L, rt, L_SHARED_SCRATCH);
     luaL_traceback(L, failed, NULL, 0);
     lua_setfield(L, -2, "inner_traceback");
@@ -177,6 +177,7 @@ void l_keep_inner_traceback(lua_State *L, struct l_runtime *rt, lua_State *faile
     lua_pushvalue(L, error);
     lua_setfield(L, -2, "inner_error");
     lua_settop(L, error);
+    return true;
 }
 
 void l_keep_worker_traceback(lua_State *L, struct l_runtime *rt, int error, int traceback) {

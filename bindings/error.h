@@ -21,9 +21,10 @@ int l_error_raise(lua_State *L, struct l_runtime *rt, const char *class_name, co
 bool l_is_cancelled(lua_State *L, const struct l_runtime *rt, int index);
 
 /* In a message handler, with the error on top: keeps its traceback until it is taken.
- * An error that came out of a script's own coroutine keeps that one's traceback too. */
+ * An error that came out of a script's own coroutine keeps that one's traceback too; a
+ * cancellation keeps none, and the second returns false. */
 void l_keep_traceback(lua_State *L, struct l_runtime *rt);
-void l_keep_inner_traceback(lua_State *L, struct l_runtime *rt, lua_State *failed);
+bool l_keep_inner_traceback(lua_State *L, struct l_runtime *rt, lua_State *failed);
 
 /* The same for the error at the index that a worker raised, with its traceback at another. */
 void l_keep_worker_traceback(lua_State *L, struct l_runtime *rt, int error, int traceback);

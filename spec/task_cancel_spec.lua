@@ -350,6 +350,23 @@ describe("a task that is cancelled", function()
     assert.is_false(passed)
     assert.is_true(cleaned)
   end))
+
+  it("fails when cleaning up there fails, as it does where it would wait", on_loop(function(loop)
+    for _, clean_up in ipairs { lh.sleep, function() error "on purpose" end } do
+      local task = loop:create_task(function()
+        lh.coroutine.wrap(function()
+          local _ <close> = setmetatable({}, { __close = function() clean_up(0) end })
+          lh.sleep(10)
+        end)()
+      end)
+      turns(loop)
+      task:cancel()
+      local ok, err = lh.rawpcall(loop.run_until_complete, loop, task)
+      assert.is_false(ok)
+      assert.is_truthy(err:find(clean_up == lh.sleep and "cannot wait" or "on purpose"))
+      assert.matches("task_cancel_spec.lua", task:traceback(), 1, true)
+    end
+  end))
 end)
 
 describe("cancelling and uncancel", function()
