@@ -209,6 +209,7 @@ void l_keep_cause(lua_State *L, struct l_runtime *rt, int index) {
     lua_setfield(L, -2, "cause");
     lua_pushvalue(L, error);
     lua_setfield(L, -2, "cause_error");
+    rt->cause_task = rt->current;
     lua_settop(L, error);
 }
 
@@ -217,7 +218,7 @@ void l_take_cause(lua_State *L, struct l_runtime *rt, int error) {
     l_pushshared(L, rt, L_SHARED_SCRATCH);
     lua_getfield(L, -1, "cause");
     lua_getfield(L, -2, "cause_error");
-    if (!lua_rawequal(L, -1, error)) {
+    if (rt->cause_task != rt->current || !lua_rawequal(L, -1, error)) {
         lua_pushnil(L);
         lua_replace(L, -3);
     }

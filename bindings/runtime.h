@@ -80,6 +80,7 @@ struct l_runtime {
     struct l_task *current;      /* the task whose step runs, or NULL */
     lua_State *coroutine;        /* the coroutine in which that task may wait */
     struct l_loop *running;      /* the loop that runs, or NULL */
+    struct l_task *cause_task;   /* whose wait has raised the error that l_keep_cause keeps */
     struct l_task *main;         /* the host's main task until it is done, or NULL */
     struct alloc *alloc;         /* the state's memory, or NULL if that is not ours */
     char *scratch;               /* memory that reads go to first; see stream_read.c */

@@ -231,6 +231,21 @@ describe("An error that leaves a task", function()
     raises("lost", lh.await, task)
     assert.is_truthy(task:traceback():find("errors_spec.lua", 1, true))
   end))
+
+  it("is not taken for another task's that had the same words", in_task(function()
+    local function fail_again()
+      local task = lh.create_task(error, "the same words")
+      raises("the same words", lh.await, task)
+      return task:traceback()
+    end
+    local told, again = fail_again(), fail_again()
+    assert.equal(told:gsub("Task%-%d+", ""), (again:gsub("Task%-%d+", "")))
+    for _ = 1, 50 do fail_again() end
+    local bytes = support.memory()
+    for _ = 1, 50 do fail_again() end
+    local grown = support.memory() - bytes
+    assert.is_true(grown < 8, ("%.1f KiB more"):format(grown))
+  end))
 end)
 
 for _, name in ipairs { "pcall", "xpcall" } do
