@@ -6,6 +6,7 @@
  * end.  A task keeps its place until it has run; only the first is ever woken, and whoever
  * is done with the socket wakes the next. */
 #include "bindings/address.h"
+#include "bindings/handle.h"
 #include "bindings/inventory.h"
 #include "bindings/open.h"
 #include "bindings/result.h"
@@ -34,6 +35,7 @@ struct l_datagram {
     int fd;             /* -1 once closed */
     int family;
     bool connected;
+    bool by_method; /* each wait is an add_reader or add_writer of the loop's */
 };
 
 enum { LOOP = 1, PLACE, USERVALUES = PLACE };
@@ -133,14 +135,24 @@ static struct l_task *endpoint_may_wait(lua_State *L, const struct l_datagram *s
     return l_task_may_wait_for(L, self->rt, what, "endpoint", self->loop);
 }
 
+static void close_endpoint(lua_State *L, struct l_datagram *self);
+
+/* If the loop's own methods fail the endpoint is closed. */
+static void watch_by_method(lua_State *L, struct l_datagram *self, enum poll_direction direction) {
+    if (l_watch_by_method(L, self->loop, 1, &self->watch, self->fd, direction)) return;
+    close_endpoint(L, self);
+    lua_error(L);
+}
+
 /* The socket has nothing for the task, which was the first: it stays that. */
 static int wait_on(lua_State *L, struct l_datagram *self, struct l_task *task, struct side *side,
                    lua_KFunction continuation) {
+    bool receives = side == &self->receiving;
+    if (self->by_method) watch_by_method(L, self, receives ? POLL_READ : POLL_WRITE);
     l_task_leave_line(task);
     handle_push_front(&side->line, &task->place);
     self->loop->loop.outstanding++;
-    return l_task_wait(L, task, side == &self->receiving ? &receiving_wait : &sending_wait, self,
-                       continuation);
+    return l_task_wait(L, task, receives ? &receiving_wait : &sending_wait, self, continuation);
 }
 
 static bool must_queue_up(lua_State *L, const struct l_datagram *self, const struct side *side) {
@@ -376,7 +388,9 @@ static void close_endpoint(lua_State *L, struct l_datagram *self) {
     int fd = self->fd;
     if (fd < 0) return;
     stop_probe(self);
+    if (self->by_method && !self->loop->closed) l_unwatch_by_method(L, self->loop, fd);
     if (watch_started(&self->watch)) poller_stop(&self->loop->loop.poller, &self->watch);
+    if (handle_queued(&self->watch.handle)) handle_unlink(&self->watch.handle);
     self->fd = -1;
     close(fd);
     l_descriptor_freed(self->rt);
@@ -476,7 +490,10 @@ static int open_socket(struct l_datagram *self, const struct options *options) {
         error = self->connected ? 0 : errno;
     }
     if (error == 0) {
-        error = -poller_start_edges(&self->loop->loop.poller, &self->watch, fd);
+        self->by_method = l_watches_by_method(self->loop);
+        if (!self->by_method) {
+            error = -poller_start_edges(&self->loop->loop.poller, &self->watch, fd);
+        }
     }
     const char *path = ((const struct sockaddr_un *)(const void *)&own->storage)->sun_path;
     if (error != 0 && self->family == AF_UNIX && own->size > 0 && path[0] != '\0') unlink(path);

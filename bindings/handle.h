@@ -49,6 +49,7 @@ struct l_watch {
     struct l_loop *loop;
     int slot, arguments;
     bool has_context;
+    const struct watch *owner; /* of the runtime, for which the loop need not wait, or NULL */
 };
 
 /* Argument checks: what can be called, a descriptor (number, Lua file, or object with fileno or
@@ -67,6 +68,19 @@ int l_loop_add_reader(lua_State *L);
 int l_loop_add_writer(lua_State *L);
 int l_loop_remove_reader(lua_State *L);
 int l_loop_remove_writer(lua_State *L);
+
+/* Whether the runtime's descriptors are to be watched by methods that the script has overridden. */
+static inline bool l_watches_by_method(const struct l_loop *loop) {
+    return loop->overrides & (L_OVERRIDE_ADD_READER | L_OVERRIDE_ADD_WRITER);
+}
+
+/* Watches the descriptor, whose watch lives in the object at `owner`, by the loop's add_reader or
+ * add_writer: the watch's handle runs, once, in the turn after the one in which it is ready.
+ * False, with the error on top, if that has failed.  The second takes back what is not ready. */
+bool l_watch_by_method(lua_State *L, struct l_loop *loop, int owner, struct watch *watch, int fd,
+                       enum poll_direction direction);
+void l_unwatch_by_method(lua_State *L, struct l_loop *loop, int fd);
+
 int l_loop_add_signal_handler(lua_State *L);
 int l_loop_remove_signal_handler(lua_State *L);
 int l_loop_call_soon(lua_State *L);

@@ -1,5 +1,6 @@
 /* listener.c -- sockets that listen. */
 #include "bindings/listener.h"
+#include "bindings/handle.h"
 #include "bindings/inventory.h"
 
 #include "bindings/address.h"
@@ -21,6 +22,8 @@ struct l_listener {
     struct l_runtime *rt;
     struct l_service *service; /* user value L_LISTENER_SERVICE; NULL before the start */
     struct watch watch;        /* stopped while it pauses */
+    bool accepting;            /* it does not pause */
+    bool by_method;            /* each batch is an add_reader of the loop's */
     int fd;                    /* -1 once closed */
     int slot;                  /* its anchor, from the start to the close */
     enum l_descriptor_kind kind;
@@ -31,11 +34,26 @@ struct l_listener {
 
 /* ---- accepting ---- */
 
-static void stop_watch(struct l_listener *listener) {
-    if (watch_started(&listener->watch)) {
-        poller_stop(&listener->service->loop->loop.poller, &listener->watch);
-    }
+static void stop_watch(lua_State *L, struct l_listener *listener) {
+    struct l_loop *loop = listener->service->loop;
+    if (listener->by_method) l_unwatch_by_method(L, loop, listener->fd);
+    if (watch_started(&listener->watch)) poller_stop(&loop->loop.poller, &listener->watch);
     if (handle_queued(&listener->watch.handle)) handle_unlink(&listener->watch.handle);
+    listener->accepting = false;
+}
+
+/* Watches the socket of the listener at the index; 0 or -errno, or an error of the script's. */
+static int start_watch(lua_State *L, int index, struct l_listener *listener, struct l_loop *loop) {
+    int fd = listener->fd, result = 0;
+    listener->by_method = l_watches_by_method(loop);
+    if (!listener->by_method) {
+        result = poller_start(&loop->loop.poller, &listener->watch, fd, POLL_READ);
+    } else if (!l_watch_by_method(L, loop, index, &listener->watch, fd, POLL_READ)) {
+        listener->accepting = false;
+        lua_error(L);
+    }
+    listener->accepting = result == 0;
+    return result;
 }
 
 /* The next connection's descriptor, or -errno; -EAGAIN when none waits.  What has gone
@@ -65,7 +83,7 @@ static void accept_failed(struct l_listener *listener, int error) {
     struct l_service *service = listener->service;
     lua_State *L = service->loop->L;
     bool starved = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
-    stop_watch(listener);
+    stop_watch(L, listener);
     l_push_errno(L, error);
     lua_pushboolean(L, service->starved);
     lua_remove(L, -4); /* the nil */
@@ -77,13 +95,14 @@ static void listener_ready(struct handle *handle) {
     struct l_listener *listener =
         container_of(container_of(handle, struct watch, handle), struct l_listener, watch);
     struct l_service *service = listener->service;
+    if (!listener->accepting) return; /* a script's loop calls back what is over */
     lua_State *L = service->loop->L;
     int top = lua_gettop(L), left = service->batch;
     l_anchored(service->loop, listener->slot);
     lua_getiuservalue(L, -1, L_LISTENER_SERVICE);
-    while (left-- > 0 && watch_started(&listener->watch)) {
+    while (left-- > 0 && listener->accepting) {
         if (service->active >= service->most) {
-            stop_watch(listener); /* until one of them has ended */
+            stop_watch(L, listener); /* until one of them has ended */
             break;
         }
         int fd = accept_next(listener);
@@ -96,6 +115,9 @@ static void listener_ready(struct handle *handle) {
             break;
         }
         l_service_accept(service, fd, listener->kind);
+    }
+    if (listener->by_method && listener->accepting) {
+        start_watch(L, top + 1, listener, service->loop);
     }
     lua_settop(L, top);
 }
@@ -207,6 +229,19 @@ static int socket_listen_unix(lua_State *L) {
 
 /* ---- its life ---- */
 
+static void leave_loop(lua_State *L, struct l_listener *listener) {
+    struct l_service *service = listener->service;
+    if (service == NULL || service->loop->closed) {
+        listener->service = NULL;
+        return;
+    }
+    struct l_loop *loop = service->loop;
+    stop_watch(L, listener);
+    listener->service = NULL;
+    loop->loop.listening--;
+    l_unanchor_anywhere(L, loop, listener->slot);
+}
+
 /* listener:start(service): begins to accept -> true, or nil, message, code */
 static int listener_start(lua_State *L) {
     struct l_listener *listener = check_listener(L);
@@ -218,14 +253,13 @@ static int listener_start(lua_State *L) {
     l_loop_check_open(L, 1);
     lua_setiuservalue(L, 2, L_LISTENER_SERVICE);
     listener->slot = l_anchor(L, -1, 1, service->loop);
-    int result =
-        poller_start(&service->loop->loop.poller, &listener->watch, listener->fd, POLL_READ);
-    if (result < 0) {
-        l_unanchor_anywhere(L, service->loop, listener->slot);
-        return l_push_errno(L, -result);
-    }
     listener->service = service;
     service->loop->loop.listening++;
+    int result = start_watch(L, 2, listener, service->loop);
+    if (result < 0) {
+        leave_loop(L, listener);
+        return l_push_errno(L, -result);
+    }
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -234,19 +268,9 @@ static int listener_start(lua_State *L) {
 static int listener_resume(lua_State *L) {
     struct l_listener *listener = check_listener(L);
     struct l_service *service = listener->service;
-    if (service == NULL || service->loop->closed || watch_started(&listener->watch)) return 0;
-    poller_start(&service->loop->loop.poller, &listener->watch, listener->fd, POLL_READ);
+    if (service == NULL || service->loop->closed || listener->accepting) return 0;
+    start_watch(L, 1, listener, service->loop);
     return 0;
-}
-
-static void leave_loop(lua_State *L, struct l_listener *listener) {
-    struct l_service *service = listener->service;
-    listener->service = NULL;
-    if (service == NULL || service->loop->closed) return;
-    struct l_loop *loop = service->loop;
-    if (watch_started(&listener->watch)) poller_stop(&loop->loop.poller, &listener->watch);
-    loop->loop.listening--;
-    l_unanchor_anywhere(L, loop, listener->slot);
 }
 
 static int listener_close(lua_State *L) {

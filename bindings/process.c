@@ -71,7 +71,7 @@ static ssize_t pipe_read(struct l_stream *stream, void *buffer, size_t size) {
 /* The end of a pipe is said by closing it.  Nobody waits on the stream now: it is the
  * writers' turn that has come here, and nothing can be read from it. */
 static ssize_t pipe_write_eof(struct l_stream *stream) {
-    poller_stop(&stream->loop->loop.poller, &stream->watch);
+    l_stream_stop_watch(stream->loop->L, stream);
     close(stream->fd);
     stream->fd = -1;
     l_stream_wake_close_waiters(stream);

@@ -6,6 +6,7 @@
 #include "bindings/stream.h"
 
 #include "bindings/address.h"
+#include "bindings/handle.h"
 #include "bindings/inventory.h"
 #include "bindings/open.h"
 #include "bindings/result.h"
@@ -87,10 +88,8 @@ static void descriptor_ready(struct handle *handle) {
     stream->watch.edges = 0;
     if (edges & EDGE_READ) stream->readable = true;
     if (edges & EDGE_WRITE) stream->writable = true;
-    if (edges & EDGE_END) {
-        stream->end_seen = true;
-        wake_if_broken(stream);
-    }
+    if (edges & EDGE_END) stream->end_seen = true;
+    if (edges & EDGE_END || stream->by_method) wake_if_broken(stream);
     if (stream->read_needs & edges) {
         if (stream->reads_little && stream->reading != NULL) l_stream_read_ahead(stream);
         wake_reader(L, stream);
@@ -113,14 +112,13 @@ static void leave_writing(struct l_task *task) {
 static const struct l_wait reading_wait = {"a stream to read from", leave_reading};
 static const struct l_wait writing_wait = {"a stream to write to", leave_writing};
 
-static void stop_watch(struct l_stream *stream);
 static int start_watch(struct l_stream *stream);
 
 /* Takes the stream at index 1 along to another loop, if nobody uses it on the one it has. */
 static bool follow(lua_State *L, struct l_stream *stream, struct l_loop *loop) {
     bool in_use = stream->busy_reading || stream->turn != NULL;
     if (!stream->follows || in_use || !handle_queue_empty(&stream->close_waiters)) return false;
-    stop_watch(stream);
+    l_stream_stop_watch(L, stream);
     stream->loop = loop;
     l_loop_push(L, loop);
     lua_setiuservalue(L, 1, L_STREAM_LOOP);
@@ -138,9 +136,24 @@ struct l_task *l_stream_check_may_wait(lua_State *L, struct l_stream *stream, co
     return task;
 }
 
+/* Has the loop's own methods watch for what the stream, at index 1 or on top, needs; if they fail
+ * it is closed. */
+static void wait_by_method(lua_State *L, struct l_stream *stream) {
+    int owner = lua_touserdata(L, 1) == stream ? 1 : lua_gettop(L);
+    for (int direction = POLL_READ; direction <= POLL_WRITE; direction++) {
+        if ((stream->needs & 1 << direction) == 0 ||
+            l_watch_by_method(L, stream->loop, owner, &stream->watch, stream->fd, direction)) {
+            continue;
+        }
+        l_stream_close(L, stream);
+        lua_error(L);
+    }
+}
+
 int l_stream_wait(lua_State *L, struct l_stream *stream, struct l_task *task,
                   enum poll_direction direction, lua_KContext context, lua_KFunction continuation) {
     bool reads = direction == POLL_READ;
+    if (stream->by_method) wait_by_method(L, stream);
     if (stream->needs & L_NEEDS_READ) stream->readable = false;
     if (stream->needs & L_NEEDS_WRITE) stream->writable = false;
     if (reads) {
@@ -175,7 +188,10 @@ void l_stream_check_more(lua_State *L, int index, struct l_stream *stream) {
     }
 }
 
-static void stop_watch(struct l_stream *stream) {
+void l_stream_stop_watch(lua_State *L, struct l_stream *stream) {
+    if (stream->by_method && !stream->loop->closed) {
+        l_unwatch_by_method(L, stream->loop, stream->fd);
+    }
     if (watch_started(&stream->watch)) {
         poller_stop(&stream->loop->loop.poller, &stream->watch);
     }
@@ -186,7 +202,7 @@ void l_stream_close(lua_State *L, struct l_stream *stream) {
     int fd = stream->fd;
     if (fd < 0) return;
     if (stream->ahead) l_stream_forget_ahead(stream);
-    stop_watch(stream);
+    l_stream_stop_watch(L, stream);
     bool taken = stream->channel->close != NULL && stream->channel->close(stream);
     stream->fd = -1;
     if (!taken) {
@@ -286,6 +302,10 @@ static int stream_wait_closed(lua_State *L) {
     if (is_over) return push_closed(L, stream);
     struct l_task *task = l_stream_may_wait(L, stream, "wait_closed");
     lua_settop(L, 1);
+    if (stream->by_method && stream->fd >= 0) {
+        stream->needs = L_NEEDS_READ;
+        wait_by_method(L, stream);
+    }
     handle_push(&stream->close_waiters, &task->timer.handle);
     ++*close_waiters_count(stream);
     return l_task_wait_k(L, task, &closing_wait, stream, 0, closed_at_last);
@@ -324,6 +344,10 @@ static int stream_tostring(lua_State *L) {
 static int start_watch(struct l_stream *stream) {
     int result = poller_start_edges(&stream->loop->loop.poller, &stream->watch, stream->fd);
     stream->pollable = result == 0;
+    stream->by_method = l_watches_by_method(stream->loop);
+    if (result == 0 && stream->by_method) {
+        poller_stop(&stream->loop->loop.poller, &stream->watch);
+    }
     return result == -EPERM ? 0 : result;
 }
 

@@ -81,6 +81,7 @@ struct l_stream {
     bool write_begun : 1; /* a task waits to try a write again that gave -EAGAIN */
     bool sent_eof : 1;
     bool pollable : 1;
+    bool by_method : 1; /* each wait is an add_reader or add_writer of the loop's */
     bool follows : 1;   /* goes along to whatever loop uses it next */
     bool collected : 1; /* is being closed by the collector */
     bool quiet : 1;     /* collected while open it says nothing: somebody else answers for it */
@@ -121,6 +122,9 @@ static inline struct l_stream *l_stream_check_open(lua_State *L, int index) {
 
 /* Wakes what waits on the stream, to find it closed, and closes it.  May be repeated. */
 void l_stream_close(lua_State *L, struct l_stream *stream);
+
+/* The descriptor, which is about to be closed, is watched no more. */
+void l_stream_stop_watch(lua_State *L, struct l_stream *stream);
 
 /* Wakes those who wait for the stream to be closed: it is. */
 void l_stream_wake_close_waiters(struct l_stream *stream);

@@ -69,7 +69,7 @@ static void drop_watch(lua_State *L, struct l_loop *loop, struct l_watch *watch)
     if (handle_queued(&watch->watch.handle)) handle_unlink(&watch->watch.handle);
     poller_stop(&loop->loop.poller, &watch->watch);
     l_unanchor_anywhere(L, loop, watch->slot);
-    loop->loop.outstanding--;
+    if (watch->owner == NULL) loop->loop.outstanding--;
 }
 
 static struct l_watch *find_watch(struct l_loop *loop, int fd, enum poll_direction direction) {
@@ -139,6 +139,59 @@ int l_loop_remove_reader(lua_State *L) {
 int l_loop_remove_writer(lua_State *L) {
     return remove_watch(L, POLL_WRITE, "remove_writer");
 }
+
+/* ---- descriptors of the runtime, on loops with an add_reader or add_writer of the script's ---- */
+
+/* The upvalues of watch_is_ready, behind the runtime. */
+enum { OWNER = 2, WATCH, DESCRIPTOR, DIRECTION, ITS_LOOP };
+
+/* What add_reader is given: it counts once. */
+static int watch_is_ready(lua_State *L) {
+    struct watch *watch = lua_touserdata(L, lua_upvalueindex(WATCH));
+    struct l_loop *loop = lua_touserdata(L, lua_upvalueindex(ITS_LOOP));
+    int fd = (int)lua_tointeger(L, lua_upvalueindex(DESCRIPTOR));
+    enum poll_direction direction =
+        (enum poll_direction)lua_tointeger(L, lua_upvalueindex(DIRECTION));
+    if (l_runtime(L)->running != loop) return 0;
+    struct l_watch *by_method = find_watch(loop, fd, direction);
+    if (by_method != NULL && by_method->owner == watch) drop_watch(L, loop, by_method);
+    watch->edges |= direction == POLL_READ ? EDGE_READ : EDGE_WRITE;
+    if (!handle_queued(&watch->handle)) loop_call_soon(&loop->loop, &watch->handle);
+    return 0;
+}
+
+bool l_watch_by_method(lua_State *L, struct l_loop *loop, int owner, struct watch *watch, int fd,
+                       enum poll_direction direction) {
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    owner = lua_absindex(L, owner);
+    l_loop_push(L, loop);
+    lua_getfield(L, -1, direction == POLL_READ ? "add_reader" : "add_writer");
+    lua_insert(L, -2);
+    lua_pushinteger(L, fd);
+    lua_pushlightuserdata(L, loop->rt);
+    lua_pushvalue(L, owner);
+    lua_pushlightuserdata(L, watch);
+    lua_pushinteger(L, fd);
+    lua_pushinteger(L, direction);
+    lua_pushlightuserdata(L, loop);
+    lua_pushcclosure(L, watch_is_ready, ITS_LOOP);
+    if (lua_pcall(L, 3, 0, 0) != LUA_OK) return false;
+    struct l_watch *by_method = find_watch(loop, fd, direction);
+    if (by_method != NULL && by_method->owner == NULL) {
+        by_method->owner = watch;
+        loop->loop.outstanding--;
+    }
+    return true;
+}
+
+void l_unwatch_by_method(lua_State *L, struct l_loop *loop, int fd) {
+    for (int direction = POLL_READ; direction <= POLL_WRITE; direction++) {
+        struct l_watch *watch = find_watch(loop, fd, direction);
+        if (watch != NULL) drop_watch(L, loop, watch);
+    }
+}
+
+/* ---- signals ---- */
 
 int l_checksignal(lua_State *L, int arg) {
     if (lua_isinteger(L, arg)) {
