@@ -36,11 +36,11 @@ bool l_is_cancelled(lua_State *L, const struct l_runtime *rt, int index) {
     return metatable == rt->cancelled_error;
 }
 
-/* Class(message[, exceptions]); the class is the first argument of __call. */
+/* Class(message[, exceptions]); the class is the first argument of __call.  Upvalues: the runtime,
+ * the class if it is that of groups, its name. */
 static int class_call(lua_State *L) {
     lua_settop(L, 3);
-    lua_getfield(L, 1, "name");
-    const char *name = lua_tostring(L, -1);
+    const char *name = lua_tostring(L, lua_upvalueindex(3));
     bool is_group = lua_rawequal(L, 1, lua_upvalueindex(2));
     if (is_group && !lua_istable(L, 3)) { /* not luaL_checktype: the class is no argument */
         const char *got = lua_isnil(L, 3) ? "no value" : luaL_typename(L, 3);
@@ -59,6 +59,7 @@ static int class_call(lua_State *L) {
 }
 
 static int error_tostring(lua_State *L) {
+    lua_settop(L, 1);
     lua_getfield(L, 1, "name");
     lua_getfield(L, 1, "message");
     size_t length;
@@ -124,7 +125,8 @@ static void new_class(lua_State *L, struct l_runtime *rt, const char *name) {
     } else {
         lua_pushnil(L);
     }
-    lua_pushcclosure(L, class_call, 2);
+    lua_pushstring(L, name);
+    lua_pushcclosure(L, class_call, 3);
     lua_setfield(L, -2, "__call");
     lua_pushliteral(L, "loophost.ErrorClass");
     lua_setfield(L, -2, "__name");

@@ -40,6 +40,14 @@ describe("An error value", function()
         assert.is_truthy(text:find("too bad", 1, true))
       end)
 
+      it("is made by a class whose field of the name was changed, too", function()
+        class.name = nil
+        local ok, err = pcall(class, "too bad")
+        class.name = name
+        assert.is_true(ok)
+        assert.is_true(lh.iserror(err, class))
+      end)
+
       it("needs no message", function()
         assert.is_truthy(tostring(class()):find(name, 1, true))
       end)
@@ -90,6 +98,12 @@ describe("An error value", function()
       assert.matches("^spec/errors_spec.lua:%d+: bad argument #2 to 'ExceptionGroup' "
         .. "%(table expected, got " .. got .. "%)$", err)
     end
+  end)
+
+  it("of a group says what it is whatever else its metamethod is called with", function()
+    local group = lh.ExceptionGroup("several", { lh.TimeoutError "late" })
+    assert.equal("ExceptionGroup: several (1 sub-exception: TimeoutError: late)", tostring(group))
+    assert.equal(tostring(group), getmetatable(group).__tostring(group, {}, 2, 3))
   end)
 
   it("of a group is not made of no errors at all", function()
