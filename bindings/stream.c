@@ -139,10 +139,11 @@ struct l_task *l_stream_check_may_wait(lua_State *L, struct l_stream *stream, co
 /* Has the loop's own methods watch for what the stream, at index 1 or on top, needs; if they fail
  * it is closed. */
 static void wait_by_method(lua_State *L, struct l_stream *stream) {
+    static const enum poll_direction directions[] = {POLL_READ, POLL_WRITE};
     int owner = lua_touserdata(L, 1) == stream ? 1 : lua_gettop(L);
-    for (int direction = POLL_READ; direction <= POLL_WRITE; direction++) {
-        if ((stream->needs & 1 << direction) == 0 ||
-            l_watch_by_method(L, stream->loop, owner, &stream->watch, stream->fd, direction)) {
+    for (int i = 0; i < 2; i++) {
+        if ((stream->needs & 1 << directions[i]) == 0 ||
+            l_watch_by_method(L, stream->loop, owner, &stream->watch, stream->fd, directions[i])) {
             continue;
         }
         l_stream_close(L, stream);

@@ -185,8 +185,9 @@ bool l_watch_by_method(lua_State *L, struct l_loop *loop, int owner, struct watc
 }
 
 void l_unwatch_by_method(lua_State *L, struct l_loop *loop, int fd) {
-    for (int direction = POLL_READ; direction <= POLL_WRITE; direction++) {
-        struct l_watch *watch = find_watch(loop, fd, direction);
+    static const enum poll_direction directions[] = {POLL_READ, POLL_WRITE};
+    for (int i = 0; i < 2; i++) {
+        struct l_watch *watch = find_watch(loop, fd, directions[i]);
         if (watch != NULL) drop_watch(L, loop, watch);
     }
 }
