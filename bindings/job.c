@@ -73,7 +73,7 @@ void l_job_leave(struct l_task *task) {
     struct l_job *job = task->wait_on;
     struct threadpool *pool = job->rt->pools[job->pool];
     take_waiter(job);
-    if (pool != NULL && threadpool_take_back(pool, &job->job)) end(task->leaf, job, false);
+    if (pool != NULL && threadpool_take_back(pool, &job->job)) end(task->coroutine, job, false);
 }
 
 void l_job_loop_closing(struct l_loop *loop) {

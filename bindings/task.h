@@ -183,6 +183,13 @@ int l_task_await_future(lua_State *L, struct l_runtime *rt, int index, struct l_
 void l_task_start_await(struct l_task *task, struct l_future *future);
 int l_task_await_done(lua_State *L, int status, lua_KContext context);
 
+/* The innermost coroutine of a task that waits; but its own if that was closed, under stock Lua: the
+ * others may be collected then. */
+static inline lua_State *l_task_leaf(const struct l_task *task) {
+    bool is_suspended = task->future.rt->recycles || lua_status(task->coroutine) == LUA_YIELD;
+    return is_suspended ? task->leaf : task->coroutine;
+}
+
 /* Whether it waits for a future, which then is at index 1 of its leaf. */
 bool l_task_awaits_future(const struct l_task *task);
 

@@ -108,21 +108,21 @@ static int task_waits(lua_State *L) {
     struct l_task *task = check_task(L);
     if (task->wait == NULL || task->future.state != L_PENDING) return 0;
     lua_pushstring(L, task->wait->name);
-    lua_State *coroutine = task->leaf;
+    lua_State *leaf = l_task_leaf(task), *coroutine = leaf;
     do {
         lua_settop(L, 2);
         if (!l_push_script_line(L, coroutine)) lua_pushnil(L);
         coroutine = l_task_outer(coroutine);
     } while (lua_isnil(L, 3) && coroutine != NULL);
     lua_pushnil(L);
-    if (task->wait_on != NULL && l_task_awaits_future(task) && lua_checkstack(task->leaf, 1)) {
-        lua_pushvalue(task->leaf, 1);
-        lua_xmove(task->leaf, L, 1);
+    if (task->wait_on != NULL && l_task_awaits_future(task) && lua_checkstack(leaf, 1)) {
+        lua_pushvalue(leaf, 1);
+        lua_xmove(leaf, L, 1);
         lua_replace(L, 4);
     }
-    if (l_waitq_waits_in_line(task) && lua_checkstack(task->leaf, 1)) {
-        lua_pushvalue(task->leaf, 1);
-        lua_xmove(task->leaf, L, 1);
+    if (l_waitq_waits_in_line(task) && lua_checkstack(leaf, 1)) {
+        lua_pushvalue(leaf, 1);
+        lua_xmove(leaf, L, 1);
         return 4;
     }
     return 3;
@@ -161,7 +161,7 @@ static int task_traceback(lua_State *L) {
         return 1;
     }
     if (task->future.state != L_PENDING) return 0;
-    lua_State *coroutine = task->wait != NULL ? task->leaf : task->coroutine;
+    lua_State *coroutine = task->wait != NULL ? l_task_leaf(task) : task->coroutine;
     luaL_traceback(L, coroutine, NULL, 0);
     while ((coroutine = l_task_outer(coroutine)) != NULL) {
         lua_pushliteral(L, "\n(in a coroutine resumed from)\n");

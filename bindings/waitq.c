@@ -110,9 +110,16 @@ enum l_wait_end l_waitq_resumed_otherwise(lua_State *L, int status, lua_KContext
 /* Sets the result of the future for which the task waits, at index 1 of its leaf. */
 static void settle_future(lua_State *L, struct l_task *task) {
     luaL_checkstack(L, LUA_MINSTACK, NULL);
-    if (!lua_checkstack(task->leaf, 1)) luaL_error(L, "not enough memory");
-    lua_pushvalue(task->leaf, 1);
-    lua_xmove(task->leaf, L, 1);
+    lua_State *leaf = l_task_leaf(task);
+    if (!lua_checkstack(leaf, 1)) luaL_error(L, "not enough memory");
+    lua_pushvalue(leaf, 1);
+    lua_xmove(leaf, L, 1);
+    if (lua_touserdata(L, -1) != task->wait_on) { /* its coroutine was closed by stock Lua */
+        if (handle_queued(&task->timer.handle)) handle_unlink(&task->timer.handle);
+        lua_pop(L, 1);
+        l_task_wake(L, task);
+        return;
+    }
     lua_pushboolean(L, 1);
     l_future_store_results(L, -2, task->wait_on, 1);
     l_future_settle(L, -1, task->wait_on, L_FINISHED);

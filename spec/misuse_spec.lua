@@ -90,6 +90,20 @@ describe("A task whose coroutine stock Lua lets one take away from it", function
     end
   end)
 
+  it("tells where it waits, although that was in a coroutine of its own", function()
+    local loop = lh.new_event_loop { clock = "virtual" }
+    local task, body = waiting(loop, lh.coroutine.wrap(function() lh.sleep(1) end))
+    assert.is_string(task:traceback())
+    pcall(_G.coroutine.close, body)
+    collectgarbage()
+    local texts = {}
+    for size = 60, 300 do texts[size] = ("x"):rep(size) end
+    assert.is_string(task:traceback())
+    assert.is_true(task:cancel())
+    assert.is_false((lh.rawpcall(loop.run_until_complete, loop, task)))
+    loop:close()
+  end)
+
   it("can be cancelled although nobody has what it awaited", function()
     for _, away in ipairs { _G.coroutine.close, _G.coroutine.resume } do
       local loop = lh.new_event_loop { clock = "virtual" }

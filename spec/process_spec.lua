@@ -374,6 +374,7 @@ describe("the end of a child #child", function()
     assert.equal(-9, kept.returncode)
     assert.equal(0, children.count())
     assert.equal("ESRCH", select(3, kept:kill()))
+    assert.is_true(kept.stdin:write_eof()) -- which its loop does not watch any more
     kept:close()
     support.run(function()
       local child <close> = started(HOST, "-W", "-", { stdin = "pipe", stderr = "pipe" })
