@@ -97,10 +97,11 @@ describe("A task whose coroutine stock Lua lets one take away from it", function
     pcall(_G.coroutine.close, body)
     collectgarbage()
     local texts = {}
-    for size = 60, 300 do texts[size] = ("x"):rep(size) end
+    for size = 60, 300 do texts[size] = ("x"):rep(size) end -- in its memory, if that was given back
     assert.is_string(task:traceback())
     assert.is_true(task:cancel())
     assert.is_false((lh.rawpcall(loop.run_until_complete, loop, task)))
+    for size = 60, 300 do assert.equal(("x"):rep(size), texts[size]) end
     loop:close()
   end)
 
