@@ -88,8 +88,10 @@ static void descriptor_ready(struct handle *handle) {
     stream->watch.edges = 0;
     if (edges & EDGE_READ) stream->readable = true;
     if (edges & EDGE_WRITE) stream->writable = true;
-    if (edges & EDGE_END) stream->end_seen = true;
-    if (edges & EDGE_END || stream->by_method) wake_if_broken(stream);
+    if (edges & EDGE_END) {
+        stream->end_seen = true;
+        wake_if_broken(stream);
+    }
     if (stream->read_needs & edges) {
         if (stream->reads_little && stream->reading != NULL) l_stream_read_ahead(stream);
         wake_reader(L, stream);
@@ -137,8 +139,8 @@ struct l_task *l_stream_check_may_wait(lua_State *L, struct l_stream *stream, co
 }
 
 /* Has the loop's own methods watch for what the stream, at index 1 or on top, needs; if they fail
- * it is closed. */
-static void wait_by_method(lua_State *L, struct l_stream *stream) {
+ * it is closed.  Not inlined: the usual wait is to be quick. */
+static __attribute__((noinline)) void wait_by_method(lua_State *L, struct l_stream *stream) {
     static const enum poll_direction directions[] = {POLL_READ, POLL_WRITE};
     int owner = lua_touserdata(L, 1) == stream ? 1 : lua_gettop(L);
     for (int i = 0; i < 2; i++) {

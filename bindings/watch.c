@@ -155,7 +155,7 @@ static int watch_is_ready(lua_State *L) {
     if (l_runtime(L)->running != loop) return 0;
     struct l_watch *by_method = find_watch(loop, fd, direction);
     if (by_method != NULL && by_method->owner == watch) drop_watch(L, loop, by_method);
-    watch->edges |= direction == POLL_READ ? EDGE_READ : EDGE_WRITE;
+    watch->edges |= direction == POLL_READ ? EDGE_READ | EDGE_END : EDGE_WRITE; /* maybe an end */
     if (!handle_queued(&watch->handle)) loop_call_soon(&loop->loop, &watch->handle);
     return 0;
 }
