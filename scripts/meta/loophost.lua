@@ -39,9 +39,12 @@ lh.coroutine = coroutine
 ---@class loophost.Future
 local Future = {}
 
+-- The future is done, and wakes who waits. Raises InvalidStateError if it is done already; a task
+-- takes no results from others, which is an error.
 ---@param ... any the results
 function Future:set_result(...) end
 
+-- The same, for who waits to fail with the error.
 ---@param err any not nil
 function Future:set_exception(err) end
 
@@ -49,26 +52,28 @@ function Future:set_exception(err) end
 ---@return any ...
 function Future:result() end
 
--- What it failed with, or nil.
+-- What it failed with, or nil. Raises CancelledError if it was cancelled, InvalidStateError if it
+-- is not done.
 ---@return any
 function Future:exception() end
 
 ---@return boolean
 function Future:done() end
 
+-- A future is cancelled at once; in a task CancelledError is raised at its wait, when it next runs.
 ---@param message? any of the CancelledError
----@return boolean whether it had an effect
+---@return boolean asked false if it is done already
 function Future:cancel(message) end
 
 ---@return boolean
 function Future:cancelled() end
 
--- Calls the function with the future, by call_soon, when it is done.
+-- Calls the function with the future, by call_soon, when it is done, or if it is.
 ---@param fn fun(future: loophost.Future)
 function Future:add_done_callback(fn) end
 
 ---@param fn fun(future: loophost.Future)
----@return integer removed
+---@return integer removed how many times it had been added
 function Future:remove_done_callback(fn) end
 
 ---@return loophost.EventLoop
@@ -91,7 +96,8 @@ function Task:cancelling() end
 ---@return integer left
 function Task:uncancel() end
 
----@return thread?
+-- The coroutine that it runs in, or a dead one once it is done.
+---@return thread
 function Task:get_coro() end
 
 -- Where its error came from or, if it is not done, where it waits; and who awaits it.
@@ -116,6 +122,7 @@ function lh.istask(value) end
 ---@return loophost.Task
 function lh.create_task(fn, ...) end
 
+-- The task whose step runs, of the loop or of the one that runs; nil in a callback.
 ---@param loop? loophost.EventLoop
 ---@return loophost.Task?
 function lh.current_task(loop) end
@@ -138,6 +145,7 @@ function lh.await(value, ...) end
 ---@return loophost.Sleep
 function lh.Sleep(delay) end
 
+-- Goes on in this task after the delay; not before the next turn, even if that is 0 or less.
 ---@param delay number seconds
 ---@param result any
 ---@return any result
@@ -146,12 +154,14 @@ function lh.sleep(delay, result) end
 ---@class loophost.Timeout
 local Timeout = {}
 
----@param when? number of the loop's time; nil: never
+-- Another deadline; raises if the block has ended or has been timed out.
+---@param when? number of the loop's time, seconds; nil: never
 function Timeout:reschedule(when) end
 
----@return number?
+---@return number? when of the loop's time, seconds; nil: never
 function Timeout:when() end
 
+-- Whether the deadline passed before the block ended.
 ---@return boolean
 function Timeout:expired() end
 
@@ -160,21 +170,24 @@ function Timeout:expired() end
 ---@return loophost.Timeout block for a variable with <close>
 function lh.timeout(delay) end
 
----@param when? number of the loop's time
+-- The same up to a moment.
+---@param when? number of the loop's time, seconds; nil: never
 ---@return loophost.Timeout block for a variable with <close>
 function lh.timeout_at(when) end
 
 -- Awaits the value for at most so many seconds, in the same task; else cancels it and raises
 -- TimeoutError.
 ---@param value any as for await
----@param timeout? number
----@return any ...
+---@param timeout? number seconds; nil: for ever
+---@return any ... its results
 function lh.wait_for(value, timeout) end
 
 -- ---- the loop ----
 
 ---@class loophost.Handle
 local Handle = {}
+
+-- The callback will not run. Harmless when it has run, or was cancelled.
 function Handle:cancel() end
 
 ---@return boolean
@@ -183,7 +196,7 @@ function Handle:cancelled() end
 ---@class loophost.TimerHandle: loophost.Handle
 local TimerHandle = {}
 
----@return number of the loop's time
+---@return number when it is due, of the loop's time, seconds
 function TimerHandle:when() end
 
 ---@alias loophost.Descriptor integer|file*|{ fileno: fun(self): integer }
@@ -191,6 +204,7 @@ function TimerHandle:when() end
 ---@class loophost.EventLoop
 local EventLoop = {}
 
+-- Calls fn(...) in the next turn. This and all other ways to schedule raise on a closed loop.
 ---@param fn function
 ---@param ... any
 ---@return loophost.Handle
@@ -209,7 +223,7 @@ function EventLoop:call_soon_with_priority(priority, fn, ...) end
 ---@return loophost.TimerHandle
 function EventLoop:call_later(delay, fn, ...) end
 
----@param when number of the loop's time
+---@param when number of the loop's time, seconds; past: now
 ---@param fn function
 ---@param ... any
 ---@return loophost.TimerHandle
@@ -221,6 +235,7 @@ function EventLoop:call_at(when, fn, ...) end
 ---@param ... any
 function EventLoop:add_reader(fd, fn, ...) end
 
+-- The same while it is writable; reader and writer of a descriptor are independent.
 ---@param fd loophost.Descriptor
 ---@param fn function
 ---@param ... any
@@ -234,6 +249,7 @@ function EventLoop:remove_reader(fd) end
 ---@return boolean whether there was one
 function EventLoop:remove_writer(fd) end
 
+-- Calls fn(...) in the turn that finds the signal; replaces the handler that was there.
 ---@param signal string|integer "SIGUSR1" or its number
 ---@param fn function
 ---@param ... any
@@ -243,15 +259,23 @@ function EventLoop:add_signal_handler(signal, fn, ...) end
 ---@return boolean whether there was one
 function EventLoop:remove_signal_handler(signal) end
 
+-- Runs until stop() is called. Raises if a loop runs, or this one is closed.
 function EventLoop:run_forever() end
 
+-- Runs until the value is done; raises what it failed with. In virtual time DeadlockError, if
+-- nothing can ever happen again.
 ---@param value any as for await
 ---@param ... any arguments of a function
 ---@return any ... its results
 function EventLoop:run_until_complete(value, ...) end
 
+-- One turn; waits if nothing is ready.
 function EventLoop:run_once() end
+
+-- The run ends with the turn that is under way; if none is, the next one after its first turn.
 function EventLoop:stop() end
+
+-- Twice is harmless; raises if the loop runs. What was scheduled is dropped.
 function EventLoop:close() end
 
 ---@return boolean
@@ -260,7 +284,7 @@ function EventLoop:is_running() end
 ---@return boolean
 function EventLoop:is_closed() end
 
----@return number seconds
+---@return number seconds of the monotonic clock, or of virtual time from 0 on
 function EventLoop:time() end
 
 ---@param fn function|thread
@@ -280,9 +304,10 @@ function EventLoop:get_debug() end
 ---@param on boolean
 function EventLoop:set_trace(on) end
 
----@return { time: number, event: string, details: string }[]
+---@return { time: number, event: string, details: string }[] events oldest first; time in seconds
 function EventLoop:get_trace() end
 
+-- Counters, by name, and io_wait_time in seconds.
 ---@return table<string, number>
 function EventLoop:get_metrics() end
 
@@ -293,6 +318,8 @@ local Lock = {}
 
 ---@return loophost.Lock self for a variable with <close>, which releases it
 function Lock:acquire() end
+
+-- For the first who waits. Raises if nobody has acquired it.
 function Lock:release() end
 
 ---@return boolean
@@ -303,12 +330,17 @@ function lh.Lock() end
 
 ---@class loophost.Event
 local Event = {}
+
+-- Wakes all who wait; from now on nobody waits.
 function Event:set() end
+
+-- From now on whoever comes waits again.
 function Event:clear() end
 
 ---@return boolean
 function Event:is_set() end
 
+-- Until it is set; at once if it is.
 ---@return true
 function Event:wait() end
 
@@ -320,20 +352,28 @@ local Condition = {}
 
 ---@return loophost.Condition self for a variable with <close>, which releases it
 function Condition:acquire() end
+
+-- Raises if nobody has acquired it.
 function Condition:release() end
 
 ---@return boolean
 function Condition:locked() end
 
+-- Releases the lock, waits for a notification, acquires it again. Raises if it is not acquired, as
+-- notify does.
 ---@return true
 function Condition:wait() end
 
+-- Waits until the predicate returns a true value.
 ---@param predicate fun(): any
----@return any what the predicate returned
+---@return any value that true value
 function Condition:wait_for(predicate) end
 
+-- Wakes so many of those who wait.
 ---@param n? integer 1
 function Condition:notify(n) end
+
+-- Wakes all.
 function Condition:notify_all() end
 
 ---@param lock? loophost.Lock
@@ -345,8 +385,11 @@ local Semaphore = {}
 
 ---@return loophost.Semaphore self for a variable with <close>, which releases it
 function Semaphore:acquire() end
+
+-- Adds one, for the first who waits. Of a BoundedSemaphore it raises if that is one too many.
 function Semaphore:release() end
 
+-- Whether an acquire would have to wait.
 ---@return boolean
 function Semaphore:locked() end
 
@@ -362,7 +405,7 @@ function lh.BoundedSemaphore(value) end
 ---@class loophost.Queue
 local Queue = {}
 
--- Waits while it is full.
+-- Waits while it is full. This and all other puts raise QueueShutDown after a shutdown.
 ---@param item any not nil
 function Queue:put(item) end
 
@@ -370,7 +413,7 @@ function Queue:put(item) end
 ---@param item any not nil
 function Queue:put_nowait(item) end
 
--- Waits while it is empty.
+-- Waits while it is empty. Raises QueueShutDown when it was shut down and nothing is left.
 ---@return any item
 function Queue:get() end
 
@@ -378,6 +421,7 @@ function Queue:get() end
 ---@return any item
 function Queue:get_nowait() end
 
+-- An item that was got is dealt with. Raises if there were no more.
 function Queue:task_done() end
 
 -- Waits until task_done was called for every item.
@@ -387,10 +431,10 @@ function Queue:join() end
 ---@param immediate? boolean
 function Queue:shutdown(immediate) end
 
----@return integer
+---@return integer count of its items
 function Queue:qsize() end
 
----@return number
+---@return number maxsize 0 or less: any number of items
 function Queue:maxsize() end
 
 ---@return boolean

@@ -149,6 +149,9 @@ end
 
 -- Up to n bytes as soon as there are any; "a": all to the end. nil at the end.
 ---@param n? integer|"a"
+---@return string? data
+---@return string? message
+---@return string? code
 function Stream:read(n)
   if n == "a" then
     return read(self, function()
@@ -166,6 +169,10 @@ function Stream:read(n)
 end
 
 ---@param n integer
+---@return string? data
+---@return string? message
+---@return string? code EOF: the stream ended before
+---@return string? partial then
 function Stream:readexactly(n)
   if math.type(n) ~= "integer" or n < 0 then argument.mismatch(1, "readexactly", "size", n, 2) end
   return read(self, function()
@@ -193,6 +200,10 @@ local function until_separator(self, separator, on_end, on_found)
 end
 
 ---@param separator string
+---@return string? data with the separator
+---@return string? message
+---@return string? code EOF, EMSGSIZE
+---@return string? partial with EOF
 function Stream:readuntil(separator)
   if type(separator) ~= "string" or separator == "" then
     argument.mismatch(1, "readuntil", "separator", separator, 2)
@@ -203,7 +214,10 @@ function Stream:readuntil(separator)
   end, function(_, last) return take(self, last) end)
 end
 
----@param format? "l"|"L"
+---@param format? "l"|"L" "L": with its end
+---@return string? line
+---@return string? message
+---@return string? code EMSGSIZE: longer than the limit
 function Stream:readline(format)
   return until_separator(self, "\n", function()
     if self.buffer == "" then return nil end
@@ -222,6 +236,9 @@ Stream.lines = streammethods.lines
 
 -- Waits while the peer has not read what is under way.
 ---@param ... string|number
+---@return true?
+---@return string? message
+---@return string? code
 function Stream:write(...)
   check(self, 2)
   local parts = { ... }
@@ -248,6 +265,8 @@ function Stream:write(...)
   return true
 end
 
+-- The peer's reads come to an end behind what was written.
+---@return true
 function Stream:write_eof()
   check(self, 2)
   if not self.sent_eof and self.peer then deliver(self, receive_eof) end
@@ -266,6 +285,7 @@ end
 
 -- ---- the rest of a stream ----
 
+-- Twice is harmless. The peer's reads come to an end, its writes fail with EPIPE.
 function Stream:close()
   if self.closed then return end
   self.closed = true
@@ -281,9 +301,13 @@ end
 
 Stream.__close = Stream.close
 
+---@return boolean
 function Stream:is_closed() return self.closed end
 
 -- Waits until it is closed, or the line breaks.
+---@return true?
+---@return string? message
+---@return string? code
 function Stream:wait_closed()
   while not self.closed and not self.error do wait(self) end
   if self.error then return fail(self.error, "by the test") end
