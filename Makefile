@@ -215,7 +215,7 @@ lint-cppcheck:
 	cppcheck --quiet --std=c11 --enable=warning,style,performance,portability \
 	    --error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem \
 	    --suppress=redundantContinue --suppress='unreachableCode:tests/*' \
-    --suppress=unusedStructMember \
+	    --suppress=unusedStructMember \
 	    -j2 -D_GNU_SOURCE -I. $(filter %.c,$(cfile))
 
 lint-luacheck:
@@ -255,7 +255,7 @@ D = $(DESTDIR)$(PREFIX)
 install: all                   ## install below PREFIX (/usr/local); honours DESTDIR
 	install -D -m755 $(BUILD)/loophost $(D)/bin/loophost
 	install -D -m644 $(BUILD)/loophost.so $(D)/lib/lua/5.4/loophost.so
-	install -D -m644 -t $(D)/share/doc/loophost LICENSE $(wildcard README.md docs/*.md)
+	install -D -m644 -t $(D)/share/doc/loophost LICENSE README.md
 
 uninstall:                     ## remove what install put there
 	rm -rf $(D)/bin/loophost $(D)/lib/lua/5.4/loophost.so $(D)/share/doc/loophost

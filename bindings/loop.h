@@ -1,10 +1,10 @@
 /* loop.h -- the loop as a Lua object, and how other bindings schedule on it.
  *
- * What the loop can reach is anchored in a table of its own, one slot an object; a
- * loop that nobody holds any more is collected with all that waits in it.
+ * What the loop can reach is anchored in places of its own, one slot an object (see
+ * anchors.c); a loop that nobody holds any more is collected with all that waits in it.
  *
  * A loop runs inside one C call (run_forever, ...), whose stack frame holds the loop
- * at index 1 and its anchors at index 2: that is how a callback, of which the core
+ * at index 1 and the table of its anchors at index 2: that is how a callback, of which the core
  * knows only a C struct, gets at its Lua object without allocating. */
 #ifndef LOOPHOST_L_LOOP_H
 #define LOOPHOST_L_LOOP_H

@@ -60,7 +60,7 @@ function expect.caught(fn, ...)
   return err
 end
 
--- Counts how often a body came by: tally() adds one, tally.n is the count.
+-- A list that grows by a call: log(entry) adds one, log.n is how many there are.
 function expect.log()
   local log = { n = 0 }
   return setmetatable(log, {
