@@ -131,20 +131,21 @@ bool l_task_cancel(lua_State *L, struct l_task *task) {
         lua_replace(L, top);
     }
     count_cancel(task);
-    bool taken = false, woken = false;
+    bool taken = false, ends_wait = task->wait != NULL && task->wait != &future_wait;
     if (task->wait == &future_wait) {
         push_awaited(L, top, task);
         lua_pushvalue(L, message);
         taken = l_future_cancel(L, -2, task->wait_on);
-    } else if (task->wait != NULL) {
-        task->wait->leave(task);
-        task->cancel_woke = woken = true;
-        l_task_wake(L, task);
     }
-    if (!taken) {
+    if (!taken) { /* without memory for the message the wait must not end */
         lua_pushvalue(L, message);
-        l_future_setextra(L, top, woken ? L_EXTRA_WAIT_MESSAGE : L_EXTRA_MESSAGE);
+        l_future_setextra(L, top, ends_wait ? L_EXTRA_WAIT_MESSAGE : L_EXTRA_MESSAGE);
         task->must_cancel = true;
+    }
+    if (ends_wait) {
+        task->wait->leave(task);
+        task->cancel_woke = true;
+        l_task_wake(L, task);
     }
     lua_settop(L, top);
     return true;

@@ -39,6 +39,23 @@ OPERATIONS["tasks that end otherwise"] = function()
   assert(not rawpcall(lh.await, cancelled))
 end
 
+OPERATIONS["cancelling with a message"] = function()
+  local lock, held = lh.Lock(), false
+  lock:acquire()
+  local task = lh.create_task(function()
+    lock:acquire()
+    held = true
+  end)
+  turns(1)
+  local ok, err = rawpcall(task.cancel, task, "message")
+  turns(2)
+  assert(not held and task:done() == ok) -- what was not cancelled waits still
+  if not ok then task:cancel() end
+  turns(2)
+  assert(not held and task:done())
+  if not ok then error(err, 0) end
+end
+
 function OPERATIONS.callbacks()
   local future, called = lh.get_running_loop():create_future(), 0
   local task = lh.create_task(lh.await, future)
