@@ -6,15 +6,8 @@ local support = require "spec.support"
 
 local children = {}
 
-function children.contents(path)
-  local file = assert(io.open(path))
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
 -- Ours.
-children.PID = math.tointeger(children.contents("/proc/self/stat"):match("^%d+"))
+children.PID = math.tointeger(support.contents("/proc/self/stat"):match("^%d+"))
 
 -- Where each descriptor of ours leads, sorted. The shell waits for our end of its pipe to be
 -- closed: we might still hold both ends when it begins.
@@ -22,7 +15,7 @@ function children.descriptors()
   local name = os.tmpname()
   local list = "cat; ls -l /proc/%d/fd | sed -n 's/.* -> //p' | sed 's/:.*//' | sort >%s"
   assert(io.popen(list:format(children.PID, name), "w")):close()
-  local text = children.contents(name)
+  local text = support.contents(name)
   os.remove(name)
   return text
 end
@@ -30,8 +23,8 @@ end
 -- How many children we have, zombies too; or how many zombies.
 function children.count(only_zombies)
   local number = 0
-  for pid in children.contents(("/proc/self/task/%d/children"):format(children.PID)):gmatch "%d+" do
-    local state = children.contents(("/proc/%s/stat"):format(pid)):match(".*%) (%a)")
+  for pid in support.contents(("/proc/self/task/%d/children"):format(children.PID)):gmatch "%d+" do
+    local state = support.contents(("/proc/%s/stat"):format(pid)):match(".*%) (%a)")
     if state == "Z" or not only_zombies then number = number + 1 end
   end
   return number
@@ -39,7 +32,7 @@ end
 
 -- fn() with only so many descriptors to be had.
 function children.with_limit(limit, fn)
-  local before = children.contents("/proc/self/limits"):match("Max open files%s+(%d+)")
+  local before = support.contents("/proc/self/limits"):match("Max open files%s+(%d+)")
   local function set(soft)
     assert(os.execute(("prlimit --pid %d --nofile=%d:"):format(children.PID, soft)))
   end

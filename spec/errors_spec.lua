@@ -6,15 +6,12 @@ local support = require "spec.support"
 local expect = require "spec.expect"
 local in_task, turns, raises, cancelled, line =
   expect.in_task, expect.turns, expect.raises, expect.cancelled, expect.line
+local finally = support.finally
 
 local CLASSES = {
   "CancelledError", "TimeoutError", "InvalidStateError", "DeadlockError", "QueueEmpty",
   "QueueFull", "QueueShutDown", "BrokenBarrierError",
 }
-
-local function finally(fn)
-  return setmetatable({}, { __close = function(_, err) fn(err) end })
-end
 
 -- The error value that fn(...) raises, of whatever kind.
 local function error_of(fn, ...)

@@ -4,17 +4,13 @@
 
 local lh = require "loophost"
 local ending = require "spec.ending"
+local support = require "spec.support"
 
 local LINE = "123456789\n"
 local TEXT = LINE:rep(3000)
 local LARGE = ("0123456789abcdef"):rep(8192) -- more than a buffer
 
 local function leaves_nothing(fn) ending.leaves_nothing(fn, nil, true) end
-
-local function content(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read "a"
-end
 
 local function put(path, text)
   local file <close> = assert(io.open(path, "wb"))
@@ -47,7 +43,7 @@ local function writing(run, text)
     check = function(file, ok, _, path)
       assert.is_true(file:write "last")
       assert.is_true(file:close())
-      local written = content(path)
+      local written = support.contents(path)
       local all, nothing = "first\n" .. text .. "last", "first\nlast"
       assert.is_true(written == all or not ok and written == nothing, #written .. " bytes")
     end,
@@ -79,7 +75,7 @@ local OPERATIONS = {
     check = function(file, ok, _, path, first)
       assert.is_true(lh.await(first))
       assert.is_true(file:close())
-      local written = content(path)
+      local written = support.contents(path)
       assert.is_true(written == LARGE .. "mine" .. LARGE or not ok and written == LARGE)
     end,
   },
@@ -119,8 +115,8 @@ local OPERATIONS = {
     check = function(file, _, _, path)
       assert.is_true(file:close())
       assert.is_true(file:is_closed())
-      while #content(path) < #LARGE + 3 do lh.sleep(0.001) end
-      assert.is_true(content(path) == LARGE .. "end")
+      while #support.contents(path) < #LARGE + 3 do lh.sleep(0.001) end
+      assert.is_true(support.contents(path) == LARGE .. "end")
     end,
   },
 }

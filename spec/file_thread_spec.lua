@@ -7,11 +7,6 @@ local expect = require "spec.expect"
 local paths = require "spec.paths"
 local raises = expect.raises
 
-local function content(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read("a")
-end
-
 -- A task that waits in fn(...) while the thread is at work.
 local function stuck(fn, ...)
   local task = lh.create_task(fn, ...)
@@ -139,7 +134,7 @@ describe("cancelling", function()
       if not reached then assert.is_true(file:close()) end -- it had not even begun
       assert.is_true(file:is_closed())
       repeat lh.sleep(0.002) until support.descriptors() == before
-      assert.equal("text" .. turn, content(path))
+      assert.equal("text" .. turn, support.contents(path))
     end
   end))
 end)
@@ -168,7 +163,7 @@ describe("closing", function()
     loop:call_soon(function() assert(file:close()) end)
     expect.turns(2)
     assert.is_true(file:is_closed())
-    assert.equal("text", content(path))
+    assert.equal("text", support.contents(path))
   end))
 
   it("is what leaving the block does", paths.file("", function(path)
@@ -176,14 +171,14 @@ describe("closing", function()
       local file <close> = assert(lh.open_file(path, "w"))
       file:write("text")
     end
-    assert.equal("text", content(path))
+    assert.equal("text", support.contents(path))
     local before = support.descriptors()
     pcall(function()
       local file <close> = assert(lh.open_file(path, "w"))
       file:write("more")
       error "out"
     end)
-    assert.equal("more", content(path))
+    assert.equal("more", support.contents(path))
     assert.equal(before, support.descriptors())
   end))
 
@@ -195,7 +190,7 @@ describe("closing", function()
     lh.sleep(0)
     collectgarbage()
     collectgarbage()
-    assert.equal("kept", content(path))
+    assert.equal("kept", support.contents(path))
     assert.equal(before, support.descriptors())
   end))
 end)
@@ -208,7 +203,7 @@ describe("the end of the program", function()
       local path = os.tmpname()
       os.execute(("%s -e %q 2>/dev/null"):format(host, ("local f = require 'loophost'.open_file("
         .. "%q, 'w') f:write 'text' %s"):format(path, ending)))
-      assert.equal("text", content(path), ending)
+      assert.equal("text", support.contents(path), ending)
       os.remove(path)
     end
   end)

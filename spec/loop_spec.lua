@@ -328,6 +328,16 @@ describe("the exception handler", function()
     assert.matches("even worse", printed)
   end))
 
+  it("prints, by default, all that the context has, in an order of its own", on_loop(function(loop)
+    local printed = support.stderr_of(function()
+      loop:call_exception_handler {
+        traceback = "its traceback", exception = "an error", message = "a message",
+        e = 5, c = 3, a = 1, d = 4, b = 2,
+      }
+    end)
+    assert.equal("a message\na: 1\nb: 2\nc: 3\nd: 4\ne: 5\nan error\nits traceback\n", printed)
+  end))
+
   it("does not keep the later callbacks of the turn from running", on_loop(function(loop)
     local reports, log = support.reports(loop), {}
     loop:call_soon(function() error("boom") end)

@@ -7,7 +7,7 @@ local expect = require "spec.expect"
 
 local raises = expect.raises
 local exec, shell = lh.create_subprocess_exec, lh.create_subprocess_shell
-local in_task, started, contents = children.in_task, children.started, children.contents
+local in_task, started, contents = children.in_task, children.started, support.contents
 local HOST = os.getenv("LOOPHOST") -- the specs of stock Lua have it, too
 local PIPES = { stdin = "pipe", stdout = "pipe", stderr = "pipe" }
 

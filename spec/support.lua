@@ -146,6 +146,17 @@ function support.keep_current(fn)
   return table.unpack(result, 2, result.n)
 end
 
+-- The bytes of the file.
+function support.contents(path)
+  local file <close> = assert(io.open(path, "rb"))
+  return file:read "a"
+end
+
+-- For a variable with <close>: fn(err) runs when the block is left, in whatever way.
+function support.finally(fn)
+  return setmetatable({}, { __close = function(_, err) fn(err) end })
+end
+
 -- The line of the caller, as "file.lua:12", for a look into a traceback.
 function support.here(offset)
   local info = debug.getinfo(2, "Sl")

@@ -1,9 +1,11 @@
 -- TaskGroup: a block that ends when all the tasks started in it have ended.
 
 local lh = require "loophost"
+local support = require "spec.support"
 local expect = require "spec.expect"
 local in_task, raises, cancelled =
   expect.in_task, expect.raises, expect.cancelled
+local finally = support.finally
 
 local function after(seconds, value)
   return function()
@@ -17,11 +19,6 @@ local function fail_after(seconds, err)
     lh.sleep(seconds)
     error(err or "failed", 0)
   end
-end
-
--- Runs `fn` when the block is left, in whatever way.
-local function finally(fn)
-  return setmetatable({}, { __close = function() fn() end })
 end
 
 -- Sleeps, and raises `err` on the way out, cancelled or not.

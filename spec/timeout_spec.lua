@@ -2,16 +2,13 @@
 -- block, not the caller's code, turns that cancellation into a TimeoutError.
 
 local lh = require "loophost"
+local support = require "spec.support"
 local expect = require "spec.expect"
 local in_task, turns, raises, cancelled =
   expect.in_task, expect.turns, expect.raises, expect.cancelled
+local finally = support.finally
 
 local function now() return lh.get_running_loop():time() end
-
--- Runs `fn` when the block is left, in whatever way.
-local function finally(fn)
-  return setmetatable({}, { __close = function(_, err) fn(err) end })
-end
 
 -- A test whose subject is the real clock.
 local function in_real_time(fn)
