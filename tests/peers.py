@@ -11,10 +11,6 @@ ENV = {"PATH": os.environ["PATH"] + ":/usr/sbin", "LC_ALL": "C"}
 PATIENCE = 60  # seconds for anything
 
 
-def equal(got, expected):
-    assert got == expected, f"expected {expected!r}, got {got!r}"
-
-
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -3,10 +3,10 @@ should say."""
 import os
 import re
 import shutil
-import signal
 import subprocess
-import tempfile
 import threading
+
+from checks import equal
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOOPHOST = os.path.abspath(os.environ.get("LOOPHOST", os.path.join(ROOT, "build", "loophost")))
@@ -49,15 +49,6 @@ def wait_for(child, text):
         patience.cancel()
 
 
-def equal(got, expected):
-    assert got == expected, f"expected:\n{expected}\ngot:\n{got}"
-
-
-def contains(text, *parts):
-    for part in parts:
-        assert part in text, f"{part!r} is not in:\n{text}"
-
-
 def fails(folder, code, message, *options):
     """One test, which fails with this message."""
     out, status = said(folder, code, *options)
@@ -65,24 +56,3 @@ def fails(folder, code, message, *options):
     equal(head, "-\n0 successes / 1 failure / 0 errors / 0 pending")
     equal(text.split("\n", 2)[2].rstrip("\n"), message)
     assert status != 0
-
-
-def main(names, where):
-    """Runs the functions among the names that begin with test_, each in a folder of its own."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may come to us ignored
-    passed = failed = 0
-    only = os.environ.get("ONLY", "")
-    for name, test in names.items():
-        if not name.startswith("test_") or only not in name + where:
-            continue
-        folder = tempfile.mkdtemp()
-        try:
-            test(folder)
-            passed += 1
-        except Exception as error:  # pylint: disable=broad-except
-            failed += 1
-            print(f"FAILED {name}: {error}")
-        finally:
-            shutil.rmtree(folder)
-    print(f"{passed} passed, {failed} failed")
-    return failed > 0
