@@ -7,6 +7,23 @@ local on_loop, turns, raises = support.on_loop, support.turns, expect.raises
 
 local function nothing() end
 
+describe("new_event_loop", function()
+  it("refuses options and clocks that there are not, in the caller's line", function()
+    local function refused(text, opts)
+      local here
+      local err = raises(text, function()
+        here = support.here(1)
+        local _ = lh.new_event_loop(opts)
+      end)
+      assert.equal(("%s: bad argument #1 to 'new_event_loop' (%s)"):format(here, text), err)
+    end
+    refused("no such option: clok", { clok = "virtual" })
+    refused("no such option: 1", { "virtual" })
+    refused("no such clock: wall", { clock = "wall" })
+    refused("table expected, got string", "virtual")
+  end)
+end)
+
 describe("run_until_complete", function()
   it("returns what the function returns", on_loop(function(loop)
     local result = table.pack(loop:run_until_complete(function() return 1, nil, 3 end))

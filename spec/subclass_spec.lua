@@ -62,6 +62,18 @@ describe("a subclass of EventLoop", function()
     loop:close()
   end)
 
+  it("whose init fails leaves a loop that is closed", function()
+    local loop
+    local Failing = lh.EventLoop:subclass {
+      init = function(self)
+        loop = self
+        error("not today", 0)
+      end,
+    }
+    raises("not today", Failing)
+    assert.is_true(loop:is_closed())
+  end)
+
   it("decides what happens with the errors of callbacks", function()
     local given
     local Catching = lh.EventLoop:subclass {
