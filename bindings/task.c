@@ -173,9 +173,9 @@ static int foreign_yield(lua_State *L) {
     if (task == rt->main && rt->running == NULL) l_task_bind_main(L, task);
     struct l_future *future = l_future_test(L, 2);
     const struct l_sleep *sleep = l_test(L, 2, L_SLEEP);
-    if (future != NULL) l_task_hold(L, task, 2);
-    if (future != NULL) { /* where a wait for it, and its results, will be looked for */
-        lua_pushvalue(L, 2);
+    if (future != NULL) {
+        l_task_hold(L, task, 2);
+        lua_pushvalue(L, 2); /* where a wait for it, and its results, will be looked for */
         lua_xmove(L, task->coroutine, 1);
     }
     if (sleep != NULL && sleep->delay_ns > 0) {
