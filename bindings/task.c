@@ -62,6 +62,7 @@ int l_task_call_method(lua_State *L) {
 static void schedule_by_method(lua_State *L, struct l_task *task) {
     struct l_runtime *rt = task->future.rt;
     struct l_loop *loop = task->future.loop;
+    if (loop->closed) return; /* it has let go of its tasks, and calls nobody any more */
     lua_checkstack(L, LUA_MINSTACK);
     l_loop_push(L, loop);
     bool collected = lua_isnil(L, -1); /* we are in a finaliser: the task goes with its loop */

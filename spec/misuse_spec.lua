@@ -136,6 +136,25 @@ describe("Tasks that await each other in a circle", function()
   end)
 end)
 
+describe("A task that waits when its loop is closed", function()
+  it("can be cancelled, also if the loop has a call_soon of its own", function()
+    local Class = lh.EventLoop:subclass {
+      call_soon = function(self, ...) return lh.EventLoop.call_soon(self, ...) end,
+    }
+    local function wait_for_event() lh.Event():wait() end
+    for _, wait in ipairs { lh.sleep, wait_for_event } do
+      for _, loop in ipairs { lh.new_event_loop(), Class() } do
+        local task = loop:create_task(wait, 10)
+        loop:call_soon(loop.stop, loop)
+        loop:run_forever()
+        loop:close()
+        assert.is_true(task:cancel "message")
+        assert.is_false(task:done()) -- nothing runs there any more
+      end
+    end
+  end)
+end)
+
 describe("A finaliser", function()
   it("may cancel a task whose loop is collected with it", function()
     do
