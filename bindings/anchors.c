@@ -26,6 +26,7 @@ static void take_slot(struct l_loop *loop, int slot) {
 }
 
 int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop) {
+    if (loop->closed) l_loop_closed_error(L);
     bool reused = loop->free_count > 0;
     if (!reused && loop->slots == loop->free_room) grow(L, loop);
     int slot = reused ? loop->free_slots[loop->free_count - 1] : loop->slots + 1;
@@ -75,16 +76,8 @@ static void begin_anew(struct l_loop *loop) {
     loop->brief.live = 0;
 }
 
-static bool grow_brief(lua_State *L, int loop_index, struct l_loop *loop) {
+static bool grow_brief(struct l_loop *loop) {
     int room = loop->brief.room == 0 ? FIRST_ROOM : 2 * loop->brief.room;
-    if (loop->brief.stack == NULL) {
-        lua_pushvalue(L, loop_index);
-        loop->brief.stack = lua_newthread(L);
-        lua_setiuservalue(L, -2, L_LOOP_BRIEF);
-        lua_pop(L, 1);
-        lua_pushnil(loop->brief.stack);
-        loop->brief.top = NOTHING;
-    }
     /* where most are free already, the others will be soon */
     if (room > MOST_ROOM || loop->brief.live < loop->brief.room / 2) return false;
     if (!lua_checkstack(loop->brief.stack, room - loop->brief.top + LUA_MINSTACK)) return false;
@@ -93,7 +86,8 @@ static bool grow_brief(lua_State *L, int loop_index, struct l_loop *loop) {
 }
 
 int l_anchor_briefly(lua_State *L, int loop_index, struct l_loop *loop) {
-    if (loop->brief.top >= loop->brief.room && !grow_brief(L, loop_index, loop)) {
+    bool has_room = loop->brief.top < loop->brief.room || grow_brief(loop);
+    if (!has_room || loop->closed) {
         int slot = l_anchor(L, -1, loop_index, loop);
         lua_pop(L, 1);
         return slot;
@@ -112,6 +106,16 @@ static void free_brief(struct l_loop *loop, int slot) {
 }
 
 /* ---- all of them ---- */
+
+void l_anchors_open(lua_State *L, int loop_index, struct l_loop *loop) {
+    loop_index = lua_absindex(L, loop_index);
+    lua_newtable(L);
+    lua_setiuservalue(L, loop_index, L_LOOP_ANCHORS);
+    loop->brief.stack = lua_newthread(L);
+    lua_setiuservalue(L, loop_index, L_LOOP_BRIEF);
+    lua_pushnil(loop->brief.stack);
+    loop->brief.top = NOTHING;
+}
 
 bool l_next_anchored(lua_State *L, int anchors, const struct l_loop *loop, int *slot) {
     if (*slot >= 0 && *slot < loop->slots) {
@@ -132,7 +136,7 @@ void l_unanchor_all(lua_State *L, int anchors, struct l_loop *loop) {
     free(loop->free_slots);
     loop->free_slots = NULL;
     loop->slots = loop->stale_slot = loop->free_count = loop->free_room = 0;
-    if (loop->brief.stack != NULL) begin_anew(loop);
+    begin_anew(loop);
 }
 
 /* ---- one of them ---- */

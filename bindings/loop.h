@@ -53,7 +53,7 @@ struct l_loop {
     int *free_slots; /* has room for all of them, so that freeing one cannot fail */
     int free_room;
     struct {              /* more anchors: see l_anchor_briefly */
-        lua_State *stack; /* of the coroutine in L_LOOP_BRIEF, or NULL */
+        lua_State *stack; /* of the coroutine in L_LOOP_BRIEF */
         int top, live, room;
     } brief;
     struct l_calls *calls; /* all that were made, and those that wait for nothing: see call.c */
@@ -105,8 +105,13 @@ static inline lua_State *l_loop_frame(const struct l_loop *loop, const lua_State
     return rt->current != NULL && rt->running == loop && loop->L != L ? loop->L : NULL;
 }
 
+/* For a new loop, at the index: makes what anchors are in, so that no other function here begins a
+ * collection, whose finalisers might use anchors themselves. */
+void l_anchors_open(lua_State *L, int loop_index, struct l_loop *loop);
+
 /* Keeps the object at the index alive while the loop can reach it, in a slot; the loop's own
- * index may be 0 if it is not on the stack.  May raise out of memory, having done nothing. */
+ * index may be 0 if it is not on the stack.  Raises, having done nothing, if there is no memory, or
+ * if the loop is closed: as a finaliser can have done while the object was made. */
 int l_anchor(lua_State *L, int index, int loop_index, struct l_loop *loop);
 
 /* The same for what will be let go of in a turn or two, which costs half of it: the object on top,

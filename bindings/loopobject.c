@@ -56,8 +56,7 @@ static int new_loop(lua_State *L) {
     loop->closed = true; /* until it is open */
     loop->rt = rt;
     l_loop_init_until(loop);
-    lua_newtable(L); /* anchors */
-    lua_setiuservalue(L, 2, L_LOOP_ANCHORS);
+    l_anchors_open(L, 2, loop);
     lua_createtable(L, 0, 5); /* metatable */
     lua_pushvalue(L, 1);
     lua_setfield(L, -2, "__index");

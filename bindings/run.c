@@ -23,6 +23,7 @@ static void enter_frame(lua_State *L, struct l_loop *loop, struct run_frame *fra
     struct l_runtime *rt = loop->rt;
     l_loop_make_frame(L, loop);
     l_overrides_refresh(L, L_FRAME_LOOP, loop);
+    if (loop->closed) l_loop_closed_error(L); /* by a finaliser, since it was looked at */
     *frame = (struct run_frame){.L = loop->L,
                                 .current = rt->current,
                                 .coroutine = rt->coroutine,
