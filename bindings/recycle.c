@@ -15,6 +15,10 @@ void l_recycle_prepare(lua_State *L, struct l_loop *loop) {
     if (loop->coroutines != NULL || !loop->rt->recycles) return;
     l_loop_push_alive(L, loop);
     struct l_coroutines *coroutines = lua_newuserdatauv(L, sizeof *coroutines, L_KEPT_COROUTINES);
+    if (loop->coroutines != NULL) { /* a finaliser was quicker */
+        lua_pop(L, 2);
+        return;
+    }
     memset(coroutines, 0, sizeof *coroutines);
     lua_setiuservalue(L, -2, L_LOOP_COROUTINES);
     lua_pop(L, 1);
