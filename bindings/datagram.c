@@ -388,9 +388,7 @@ static void close_endpoint(lua_State *L, struct l_datagram *self) {
     int fd = self->fd;
     if (fd < 0) return;
     stop_probe(self);
-    if (self->by_method && !self->loop->closed) l_unwatch_by_method(L, self->loop, fd);
-    if (watch_started(&self->watch)) poller_stop(&self->loop->loop.poller, &self->watch);
-    if (handle_queued(&self->watch.handle)) handle_unlink(&self->watch.handle);
+    l_unwatch(L, self->loop, &self->watch, fd, self->by_method);
     self->fd = -1;
     close(fd);
     l_descriptor_freed(self->rt);

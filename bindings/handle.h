@@ -76,10 +76,13 @@ static inline bool l_watches_by_method(const struct l_loop *loop) {
 
 /* Watches the descriptor, whose watch lives in the object at `owner`, by the loop's add_reader or
  * add_writer: the watch's handle runs, once, in the turn after the one in which it is ready.
- * False, with the error on top, if that has failed.  The second takes back what is not ready. */
+ * False, with the error on top, if that has failed. */
 bool l_watch_by_method(lua_State *L, struct l_loop *loop, int owner, struct watch *watch, int fd,
                        enum poll_direction direction);
-void l_unwatch_by_method(lua_State *L, struct l_loop *loop, int fd);
+
+/* The runtime's watch of the descriptor ends, whether the poller or the loop's methods did it; also
+ * if it has not begun.  What was ready is not told any more. */
+void l_unwatch(lua_State *L, struct l_loop *loop, struct watch *watch, int fd, bool by_method);
 
 int l_loop_add_signal_handler(lua_State *L);
 int l_loop_remove_signal_handler(lua_State *L);

@@ -35,10 +35,7 @@ struct l_listener {
 /* ---- accepting ---- */
 
 static void stop_watch(lua_State *L, struct l_listener *listener) {
-    struct l_loop *loop = listener->service->loop;
-    if (listener->by_method) l_unwatch_by_method(L, loop, listener->fd);
-    if (watch_started(&listener->watch)) poller_stop(&loop->loop.poller, &listener->watch);
-    if (handle_queued(&listener->watch.handle)) handle_unlink(&listener->watch.handle);
+    l_unwatch(L, listener->service->loop, &listener->watch, listener->fd, listener->by_method);
     listener->accepting = false;
 }
 

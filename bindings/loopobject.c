@@ -301,7 +301,7 @@ static int all_tasks(lua_State *L) {
     lua_getiuservalue(L, 1, L_LOOP_ANCHORS);
     lua_createtable(L, (int)loop->tasks, 0);
     for (int slot = 0; l_next_anchored(L, 2, loop, &slot);) {
-        if (lua_type(L, -1) == LUA_TUSERDATA && l_test(L, -1, L_TASK) != NULL) {
+        if (l_test(L, -1, L_TASK) != NULL) {
             lua_rawseti(L, 3, ++n);
         } else {
             lua_pop(L, 1);

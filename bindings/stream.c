@@ -192,13 +192,7 @@ void l_stream_check_more(lua_State *L, int index, struct l_stream *stream) {
 }
 
 void l_stream_stop_watch(lua_State *L, struct l_stream *stream) {
-    if (stream->by_method && !stream->loop->closed) {
-        l_unwatch_by_method(L, stream->loop, stream->fd);
-    }
-    if (watch_started(&stream->watch)) {
-        poller_stop(&stream->loop->loop.poller, &stream->watch);
-    }
-    if (handle_queued(&stream->watch.handle)) handle_unlink(&stream->watch.handle);
+    l_unwatch(L, stream->loop, &stream->watch, stream->fd, stream->by_method);
 }
 
 void l_stream_close(lua_State *L, struct l_stream *stream) {

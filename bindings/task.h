@@ -172,7 +172,10 @@ static inline struct l_task *l_task_resumed_one(lua_State *L, const struct l_run
 
 /* Under stock Lua a script can also close the coroutine of a task: so there a task holds the future
  * that it awaits, at the index, which has it in its queue.  0: nothing any more. */
-void l_task_hold(lua_State *L, struct l_task *task, int index);
+void l_task_hold_slowly(lua_State *L, struct l_task *task, int index);
+static inline void l_task_hold(lua_State *L, struct l_task *task, int index) {
+    if (!task->future.rt->recycles) l_task_hold_slowly(L, task, index);
+}
 
 /* Waits for the future at the index, whose results the calling C function returns. */
 int l_task_await(lua_State *L, struct l_runtime *rt, int index);

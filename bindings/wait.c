@@ -47,8 +47,7 @@ void l_task_start_await(struct l_task *task, struct l_future *future) {
     handle_push(&future->callbacks, &task->timer.handle);
 }
 
-void l_task_hold(lua_State *L, struct l_task *task, int index) {
-    if (task->future.rt->recycles) return; /* coroutine.close is our own */
+void l_task_hold_slowly(lua_State *L, struct l_task *task, int index) {
     l_task_push(L, task);
     if (index != 0) {
         lua_pushvalue(L, index);

@@ -184,12 +184,18 @@ bool l_watch_by_method(lua_State *L, struct l_loop *loop, int owner, struct watc
     return true;
 }
 
-void l_unwatch_by_method(lua_State *L, struct l_loop *loop, int fd) {
+static void unwatch_by_method(lua_State *L, struct l_loop *loop, int fd) {
     static const enum poll_direction directions[] = {POLL_READ, POLL_WRITE};
     for (int i = 0; i < 2; i++) {
         struct l_watch *watch = find_watch(loop, fd, directions[i]);
         if (watch != NULL) drop_watch(L, loop, watch);
     }
+}
+
+void l_unwatch(lua_State *L, struct l_loop *loop, struct watch *watch, int fd, bool by_method) {
+    if (by_method && !loop->closed) unwatch_by_method(L, loop, fd);
+    if (watch_started(watch)) poller_stop(&loop->loop.poller, watch);
+    if (handle_queued(&watch->handle)) handle_unlink(&watch->handle);
 }
 
 /* ---- signals ---- */
